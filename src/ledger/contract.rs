@@ -1,0 +1,77 @@
+//! What every store must do, as one suite that each of them passes.
+
+use std::sync::Arc;
+
+use super::protocol::{Claim, Claimed, Commit, Committed, End, EndReason, Latest, Newest};
+use super::view::Standing;
+use super::{FirstUse, Key, Ledger, Store, Swapped, Write};
+use crate::clock::Timestamp;
+use crate::session::SessionId;
+
+const LIMIT: Timestamp = Timestamp::from_secs(4_000_000_000);
+
+/// Runs the whole suite; `fresh` makes an empty store.
+pub(crate) async fn check<S: Store + 'static>(fresh: impl Fn() -> Arc<S>) {
+    only_the_version_that_was_loaded_can_be_replaced(&*fresh()).await;
+    concurrent_claims_have_one_winner(fresh()).await;
+    a_refresh_is_seen_by_an_older_cookie(fresh()).await;
+    an_ending_reaches_the_view(fresh()).await;
+    a_thing_is_used_once(fresh()).await;
+}
+
+async fn only_the_version_that_was_loaded_can_be_replaced(store: &dyn Store) {
+    let key = Key::Once([9; 32]);
+    let write = |byte| Write { bytes: vec![byte], keep_until: LIMIT, change: None };
+    assert_eq!(store.swap(key, 0, write(1)).await, Ok(Swapped::Done));
+    assert_eq!(store.swap(key, 0, write(2)).await, Ok(Swapped::Moved));
+    let loaded = store.load(key).await.expect("loads");
+    assert_eq!(loaded.bytes, Some(vec![1]));
+    assert_eq!(store.swap(key, loaded.version, write(3)).await, Ok(Swapped::Done));
+    assert_eq!(store.swap(key, loaded.version, write(4)).await, Ok(Swapped::Moved));
+}
+
+async fn concurrent_claims_have_one_winner(store: Arc<dyn Store>) {
+    let ledger = Arc::new(Ledger::new(store));
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let ledger = ledger.clone();
+        claims.spawn(async move { ledger.apply(session(), &claim(1)).await.expect("applies") });
+    }
+    let replies = claims.join_all().await;
+    assert_eq!(replies.iter().filter(|reply| matches!(reply, Claimed::Won { .. })).count(), 1);
+    assert_eq!(replies.iter().filter(|reply| matches!(reply, Claimed::Busy(_))).count(), 19);
+}
+
+async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
+    let ledger = Ledger::new(store);
+    let Ok(Claimed::Won { fence, .. }) = ledger.apply(session(), &claim(1)).await else { panic!("not won") };
+    let commit = Commit { fence, from: 1, body: b"two".to_vec(), keep_until: LIMIT };
+    assert_eq!(ledger.apply(session(), &commit).await, Ok(Committed::Done));
+    assert_eq!(ledger.view().standing(session(), 1), Standing::Behind);
+    let newest = ledger.apply(session(), &Latest { generation: 1 }).await;
+    assert_eq!(newest, Ok(Newest::Superseded(Some(b"two".to_vec()))));
+}
+
+async fn an_ending_reaches_the_view(store: Arc<dyn Store>) {
+    let ledger = Ledger::new(store);
+    let end = End { reason: EndReason::Logout, generation: 1, keep_until: LIMIT };
+    let _first = ledger.apply(session(), &end).await.expect("applies");
+    assert!(matches!(ledger.view().standing(session(), 1), Standing::Ended(_)));
+    assert!(matches!(ledger.apply(session(), &claim(1)).await, Ok(Claimed::Moved(Newest::Ended(_)))));
+}
+
+async fn a_thing_is_used_once(store: Arc<dyn Store>) {
+    let ledger = Ledger::new(store);
+    assert_eq!(ledger.first_use([1; 32], LIMIT).await, Ok(FirstUse::Yes));
+    assert_eq!(ledger.first_use([1; 32], LIMIT).await, Ok(FirstUse::No(None)));
+    assert_eq!(ledger.leave([1; 32], b"result".to_vec(), LIMIT).await, Ok(()));
+    assert_eq!(ledger.first_use([1; 32], LIMIT).await, Ok(FirstUse::No(Some(b"result".to_vec()))));
+}
+
+fn session() -> SessionId {
+    SessionId::from_bytes([3; 16])
+}
+
+const fn claim(generation: u64) -> Claim {
+    Claim { generation, lease: std::time::Duration::from_secs(15), keep_until: LIMIT }
+}
