@@ -1,15 +1,267 @@
-//! placeholder
+//! Ring 2: what the browser holds, and how it is kept safe. Nothing here does I/O.
+//!
+//! A [`Session`] is what a login has established. It travels sealed ([`keyring`]) in cookies ([`cookies`]), over as
+//! many as it takes ([`chunks`]).
+
+pub mod chunks;
+pub mod cookies;
+pub mod keyring;
+
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-/// id
+
+use crate::clock::Timestamp;
+use crate::oauth::{AccessToken, OriginalIdentity, RawIdToken, RefreshToken, TokenSet, VerifiedLogin};
+use crate::secret::{Random, Secret};
+
+/// Names one session, from its login to its end. 128 random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId([u8; 16]);
+
 impl SessionId {
-    /// b
-    pub const fn from_bytes(b: [u8; 16]) -> Self {
-        Self(b)
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
-    /// b
+
+    /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+}
+
+/// How long sessions live and what they keep.
+#[derive(Clone, Debug)]
+pub struct SessionPolicy {
+    /// A session that nobody uses for this long is over.
+    pub idle: Duration,
+    /// A session is over this long after its login, whatever happens.
+    pub absolute: Duration,
+    /// The claims of the ID token that the session keeps and `/bff/user` shows.
+    pub claims: Vec<String>,
+    /// A refresh starts this long before the access token expires, or at a third of its lifetime if that is less.
+    pub ahead: Duration,
+    /// The most that the session's cookies may take, in bytes over all chunks.
+    pub max_cookie_bytes: usize,
+}
+
+/// Who signed in, as the authorization server's ID token said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What a refreshed ID token is compared with (OpenID Connect Core section 12.2).
+    pub original: OriginalIdentity,
+    /// The issuer's own session (`sid`), for logout from its side.
+    pub issuer_session: Option<String>,
+    /// The authentication context class that was reached.
+    pub acr: Option<String>,
+    /// When the ID token was issued, by the issuer's clock.
+    pub issued_at: Timestamp,
+    /// The chosen claims, as a JSON object. Text, because the sealed format describes no types.
+    claims: String,
+}
+
+impl Identity {
+    /// The chosen claims.
+    pub fn claims(&self) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_str(&self.claims).unwrap_or_default()
+    }
+}
+
+/// The tokens that a session holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// What API calls carry.
+    pub access_token: AccessToken,
+    /// When it was received.
+    pub obtained: Timestamp,
+    /// When it expires; none if the server does not say and it cannot be refreshed.
+    pub expires: Option<Timestamp>,
+    /// What the next access token is asked with.
+    pub refresh_token: Option<RefreshToken>,
+    /// The hint for the issuer's logout; the first thing dropped when the session grows too large.
+    pub id_token: Option<RawIdToken>,
+    /// The scope that was granted, where it differs from what was asked for.
+    pub scope: Option<String>,
+}
+
+/// How the access token stands in time.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Good for longer than the refresh window.
+    Good,
+    /// Good, but it is time to refresh beside the request.
+    Due,
+    /// Expired, or so near to it that it might expire on its way.
+    Spent,
+}
+
+/// A server that does not say how long its access tokens live is asked again after this long (RFC 6749 section 5.1).
+const ASSUMED_LIFETIME: Duration = Duration::from_secs(300);
+/// A token is not used in the last moments of its life: clocks differ and requests travel.
+const TRAVEL_TIME: Duration = Duration::from_secs(5);
+
+/// What a login has established, until it ends.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// New at every login.
+    pub id: SessionId,
+    /// Known to the cookie alone; without it a body in the ledger cannot be opened.
+    secret: Secret<[u8; 32]>,
+    /// Counts refreshes, from 1.
+    pub generation: u64,
+    /// When the login was finished.
+    pub established: Timestamp,
+    /// The absolute limit.
+    pub ends: Timestamp,
+    /// The last use that this cookie knows of.
+    pub last_seen: Timestamp,
+    /// Who signed in.
+    pub identity: Identity,
+    /// With which tokens.
+    pub grant: Grant,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("generation", &self.generation)
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes are not those of a session, or of a format that this version does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session was written in a format that this version does not read")]
+pub struct UnknownFormat;
+
+/// The format of [`Session::to_bytes`]. A new one is written one release after it can be read.
+const FORMAT: u8 = 1;
+
+impl Session {
+    /// Begins a session: the only way to make one, and only a verified login can be turned into it.
+    pub fn establish(
+        login: VerifiedLogin,
+        tokens: TokenSet,
+        policy: &SessionPolicy,
+        random: &dyn Random,
+        now: Timestamp,
+    ) -> Self {
+        let claims: serde_json::Map<_, _> =
+            login.claims().iter().filter(|(name, _)| policy.claims.contains(*name)).map(clone_pair).collect();
+        let identity = Identity {
+            original: login.original().clone(),
+            issuer_session: login.sid().map(str::to_owned),
+            acr: login.acr().map(str::to_owned),
+            issued_at: login.issued_at(),
+            claims: serde_json::Value::Object(claims).to_string(),
+        };
+        let announced = tokens.refresh_expires_in.unwrap_or(policy.absolute);
+        let grant = Grant::of(tokens, None, now);
+        // Without a refresh token the session cannot outlive the access token.
+        let forced = grant.expires.filter(|_| grant.refresh_token.is_none());
+        let ends = now + policy.absolute.min(announced);
+        Self {
+            id: SessionId(random.bytes()),
+            secret: Secret::new(random.bytes()),
+            generation: 1,
+            established: now,
+            ends: forced.map_or(ends, |forced| ends.min(forced)),
+            last_seen: now,
+            identity,
+            grant,
+        }
+    }
+
+    /// The same session with the tokens of a refresh.
+    #[must_use]
+    pub fn renewed(&self, tokens: TokenSet, now: Timestamp) -> Self {
+        Self {
+            generation: self.generation + 1,
+            last_seen: now.max(self.last_seen),
+            grant: Grant::of(tokens, Some(&self.grant), now),
+            ..self.clone()
+        }
+    }
+
+    /// The same session, used at `now`.
+    #[must_use]
+    pub fn seen(&self, now: Timestamp) -> Self {
+        Self { last_seen: now.max(self.last_seen), ..self.clone() }
+    }
+
+    /// The same session without the ID token, for when it is too large with it.
+    #[must_use]
+    pub fn without_id_token(&self) -> Self {
+        Self { grant: Grant { id_token: None, ..self.grant.clone() }, ..self.clone() }
+    }
+
+    /// The cookie's secret, for the sealer of bodies in the ledger.
+    pub const fn secret(&self) -> &[u8; 32] {
+        self.secret.expose()
+    }
+
+    /// How the access token stands at `now`.
+    pub fn freshness(&self, ahead: Duration, now: Timestamp) -> Freshness {
+        let (Some(expires), Some(_)) = (self.grant.expires, &self.grant.refresh_token) else {
+            return Freshness::Good;
+        };
+        let lifetime = expires.since(self.grant.obtained);
+        let left = expires.until(now);
+        if left <= TRAVEL_TIME.min(lifetime / 10) {
+            Freshness::Spent
+        } else if left <= ahead.min(lifetime / 3) || left > lifetime {
+            // More left than it ever had: the clock was set back, and how long it really lives nobody knows.
+            Freshness::Due
+        } else {
+            Freshness::Good
+        }
+    }
+
+    /// Until when the access token may be used.
+    pub fn usable_until(&self) -> Timestamp {
+        self.grant.expires.map_or(self.ends, |expires| {
+            expires - TRAVEL_TIME.min(expires.since(self.grant.obtained) / 10)
+        })
+    }
+
+    /// The bytes to be sealed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Serialising plain data into a growing buffer cannot fail; an empty body would be refused when read.
+        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// If it is of another format.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnknownFormat> {
+        match bytes.split_first() {
+            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| UnknownFormat),
+            Some(_) | None => Err(UnknownFormat),
+        }
+    }
+}
+
+impl Grant {
+    /// The grant of a token response; what the response leaves out is kept from before (RFC 6749 section 6).
+    fn of(tokens: TokenSet, before: Option<&Self>, now: Timestamp) -> Self {
+        let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
+        let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
+        Self {
+            access_token: tokens.access_token,
+            obtained: now,
+            expires: tokens.expires_in.or(assumed).map(|lifetime| now + lifetime),
+            refresh_token,
+            id_token: tokens.id_token.or_else(|| before.and_then(|it| it.id_token.clone())),
+            scope: tokens.scope.or_else(|| before.and_then(|it| it.scope.clone())),
+        }
+    }
+}
+
+fn clone_pair<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
+    (key.clone(), value.clone())
 }
