@@ -1,0 +1,25 @@
+//! What the integration tests stand on: a browser, its rivals on the wire, and real programs started for one test.
+
+pub(crate) mod browser;
+pub(crate) mod canary;
+pub(crate) mod chromium;
+pub(crate) mod jar;
+pub(crate) mod op;
+pub(crate) mod process;
+pub(crate) mod raw;
+pub(crate) mod recorder;
+pub(crate) mod source;
+
+use std::time::Duration;
+
+/// How long anything may take that is not itself the subject of a test: generous, because two cores run many tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An HTTP client that does nothing by itself: no redirects, no cookies, no proxy from the environment.
+pub(crate) fn plain_client() -> reqwest::Client {
+    // Each test may be the first or the hundredth to say so.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
