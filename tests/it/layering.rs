@@ -131,8 +131,8 @@ const LEDGER_BACK_ENDS: &[&str] = &["ledger/memory", "ledger/file", "ledger/redi
 /// for administrators answers no browser.
 const MAY_WRITE_STATUS: &[&str] = &["gateway/reply", "proxy/files", "admin"];
 
-/// Besides the two that write it: one place takes the upstream's cookies with our names away and puts ours in.
-const MAY_NAME_SET_COOKIE: &[&str] = &["gateway/reply", "session/cookies", "proxy/headers"];
+/// Besides the two that write it: what an upstream sets under our names is taken away from its answer.
+const MAY_NAME_SET_COOKIE: &[&str] = &["gateway/reply", "session/cookies", "gateway/headers", "proxy/headers"];
 
 struct Violation<'a> {
     file: &'a Source,
