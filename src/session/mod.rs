@@ -6,6 +6,9 @@
 pub mod chunks;
 pub mod cookies;
 pub mod keyring;
+mod presented;
+pub mod vault;
+mod xaes;
 
 use std::fmt;
 use std::time::Duration;
@@ -223,9 +226,9 @@ impl Session {
 
     /// Until when the access token may be used.
     pub fn usable_until(&self) -> Timestamp {
-        self.grant.expires.map_or(self.ends, |expires| {
-            expires - TRAVEL_TIME.min(expires.since(self.grant.obtained) / 10)
-        })
+        self.grant
+            .expires
+            .map_or(self.ends, |expires| expires - TRAVEL_TIME.min(expires.since(self.grant.obtained) / 10))
     }
 
     /// The bytes to be sealed.

@@ -1,0 +1,199 @@
+//! Turns sessions and logins into what browsers and the ledger hold, and back.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::chunks::Assembled;
+use super::cookies::{CookieError, CookieNames, RequestCookies, SameSite, SetCookies};
+use super::keyring::{OpenError, Purpose, Sealer, from_text, text};
+use super::{Session, SessionId};
+use crate::clock::Timestamp;
+use crate::secret::Random;
+
+/// What a request's cookies say about its session.
+#[must_use]
+#[derive(Debug)]
+pub enum Found {
+    /// There is no session cookie.
+    Nothing,
+    /// There is one, and it is nothing that we sealed: damaged, forged or incomplete. It may be retired.
+    Garbage,
+    /// There is one that another release or key ring can open. It is left alone.
+    Foreign,
+    /// A session. `reseal`: it was sealed with a key that is on its way out.
+    Session {
+        /// The session as this cookie knows it.
+        session: Box<Session>,
+        /// Whether it should be sealed anew when it next goes out.
+        reseal: bool,
+    },
+}
+
+/// The session does not fit into the cookies that a browser keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed session takes {size} bytes, and the limit is {limit}")]
+pub struct TooLarge {
+    /// The size of the sealed value in bytes.
+    pub size: usize,
+    /// The limit in bytes.
+    pub limit: usize,
+}
+
+/// The keys, the names of the cookies and their limits: all that is needed to open and to seal.
+#[derive(Debug)]
+pub struct Vault {
+    sealer: Sealer,
+    names: CookieNames,
+    same_site: SameSite,
+    max_cookie_bytes: usize,
+}
+
+/// At most this many logins may be on their way in one browser; then the oldest cookie makes room (CK-03).
+const MAX_LOGINS: usize = 5;
+
+impl Vault {
+    /// A vault that seals with `sealer` into cookies with `names`, at most `max_cookie_bytes` over all chunks.
+    pub const fn new(sealer: Sealer, names: CookieNames, same_site: SameSite, max_cookie_bytes: usize) -> Self {
+        Self { sealer, names, same_site, max_cookie_bytes }
+    }
+
+    /// The names of our cookies.
+    pub const fn names(&self) -> &CookieNames {
+        &self.names
+    }
+
+    /// Whether the session cookie stays behind when another site starts a navigation.
+    pub fn is_strict(&self) -> bool {
+        self.same_site == SameSite::Strict
+    }
+
+    /// Opens the session that `headers` carry.
+    pub fn open(&self, headers: &HeaderMap, now: Timestamp) -> Found {
+        let cookies = RequestCookies::new(headers);
+        let value = match cookies.session(&self.names) {
+            Assembled::Absent => return Found::Nothing,
+            Assembled::Broken => return Found::Garbage,
+            Assembled::Whole(value) => value,
+        };
+        let Some(sealed) = from_text(value.as_ref()) else { return Found::Garbage };
+        match self.sealer.open(Purpose::Session, self.names.session(), None, &sealed, now) {
+            Ok(opened) => match Session::from_bytes(&opened.plain) {
+                Ok(session) => Found::Session { session: Box::new(session), reseal: opened.reseal },
+                Err(_) => Found::Foreign,
+            },
+            Err(OpenError::UnknownKey | OpenError::NewerVersion) => Found::Foreign,
+            Err(OpenError::Malformed | OpenError::Forged) => Found::Garbage,
+        }
+    }
+
+    /// Seals `session` into `cookies`, and retires the presented chunks that are no longer needed.
+    ///
+    /// # Errors
+    /// If it does not fit, even without its ID token.
+    pub fn store(
+        &self,
+        session: &Session,
+        headers: &HeaderMap,
+        cookies: &mut SetCookies,
+        random: &dyn Random,
+        now: Timestamp,
+    ) -> Result<(), TooLarge> {
+        let seal = |session: &Session| {
+            text(&self.sealer.seal(Purpose::Session, self.names.session(), None, &session.to_bytes(), random, now))
+        };
+        let limit = self.max_cookie_bytes.min(self.names.session_capacity());
+        let mut value = seal(session);
+        if value.len() > limit && session.grant.id_token.is_some() {
+            value = seal(&session.without_id_token());
+        }
+        let too_large = TooLarge { size: value.len(), limit };
+        if value.len() > limit {
+            return Err(too_large);
+        }
+        let presented = RequestCookies::new(headers);
+        let chunks = presented.session_chunk_names(&self.names);
+        cookies.session(&value, session.ends.until(now), self.same_site, &chunks).map_err(|_| too_large)
+    }
+
+    /// Retires the session cookie and all its presented chunks.
+    pub fn retire(&self, headers: &HeaderMap, cookies: &mut SetCookies) {
+        let presented = RequestCookies::new(headers);
+        let chunks = presented.session_chunk_names(&self.names);
+        cookies.retire_session(self.same_site, &chunks);
+    }
+
+    /// Seals the body of `session` for the ledger. Only a cookie of that session can open it.
+    pub fn seal_body(&self, session: &Session, random: &dyn Random, now: Timestamp) -> Vec<u8> {
+        let name = body_name(session.id);
+        self.sealer.seal(Purpose::LedgerBody, &name, Some(session.secret()), &session.to_bytes(), random, now)
+    }
+
+    /// Opens a body from the ledger with the secret of `holder`, an older generation of the same session.
+    pub fn open_body(&self, holder: &Session, sealed: &[u8], now: Timestamp) -> Option<Session> {
+        let name = body_name(holder.id);
+        let opened = self.sealer.open(Purpose::LedgerBody, &name, Some(holder.secret()), sealed, now).ok()?;
+        Session::from_bytes(&opened.plain).ok().filter(|session| session.id == holder.id)
+    }
+
+    /// Seals a login that is on its way into a cookie of its own, and retires the oldest if there are too many.
+    ///
+    /// # Errors
+    /// If a browser would not keep it.
+    pub fn store_login<T: Serialize>(
+        &self,
+        state: &str,
+        login: &T,
+        lifetime: Duration,
+        headers: &HeaderMap,
+        cookies: &mut SetCookies,
+        random: &dyn Random,
+        now: Timestamp,
+    ) -> Result<(), CookieError> {
+        let name = self.names.login_name(state);
+        let plain = Zeroizing::new(postcard::to_stdvec(login).unwrap_or_default());
+        let sealed = self.sealer.seal(Purpose::LoginTransaction, &name, None, &plain, random, now);
+        cookies.login(&name, &text(&sealed), lifetime, SameSite::Lax)?;
+        let presented = RequestCookies::new(headers);
+        let pending = presented.login_names(&self.names);
+        let surplus = (pending.len() + 1).saturating_sub(MAX_LOGINS);
+        // Browsers send the oldest cookie first (RFC 6265 section 5.4).
+        for oldest in pending.iter().filter(|pending| **pending != name).take(surplus) {
+            cookies.retire(oldest, SameSite::Lax);
+        }
+        Ok(())
+    }
+
+    /// Opens the login that belongs to `state`.
+    pub fn open_login<T: DeserializeOwned>(&self, state: &str, headers: &HeaderMap, now: Timestamp) -> Option<T> {
+        let cookies = RequestCookies::new(headers);
+        let sealed = from_text(cookies.login(&self.names, state)?)?;
+        let name = self.names.login_name(state);
+        let opened = self.sealer.open(Purpose::LoginTransaction, &name, None, &sealed, now).ok()?;
+        postcard::from_bytes(&opened.plain).ok()
+    }
+
+    /// Retires the cookie of the login that belongs to `state`.
+    pub fn retire_login(&self, state: &str, cookies: &mut SetCookies) {
+        cookies.retire(&self.names.login_name(state), SameSite::Lax);
+    }
+
+    /// Seals what a login has led to, for the repeats of its callback.
+    pub fn seal_result<T: Serialize>(&self, state: &str, result: &T, random: &dyn Random, now: Timestamp) -> Vec<u8> {
+        let plain = Zeroizing::new(postcard::to_stdvec(result).unwrap_or_default());
+        self.sealer.seal(Purpose::LoginResult, state, None, &plain, random, now)
+    }
+
+    /// Opens what [`seal_result`](Self::seal_result) sealed.
+    pub fn open_result<T: DeserializeOwned>(&self, state: &str, sealed: &[u8], now: Timestamp) -> Option<T> {
+        let opened = self.sealer.open(Purpose::LoginResult, state, None, sealed, now).ok()?;
+        postcard::from_bytes(&opened.plain).ok()
+    }
+}
+
+fn body_name(session: SessionId) -> String {
+    base64_simd::URL_SAFE_NO_PAD.encode_to_string(session.as_bytes())
+}
