@@ -174,9 +174,14 @@ mod tests {
         for site in ["same-site", "cross-site", "none", ""] {
             assert_eq!(api(&[("sec-fetch-site", site)]), Err(Missing::SameOrigin), "{site}");
         }
-        for origin in ["null", "https://app.test.evil.test", "https://evilapp.test", "http://app.test",
-            "https://app.test:444", "https://APP.test"]
-        {
+        for origin in [
+            "null",
+            "https://app.test.evil.test",
+            "https://evilapp.test",
+            "http://app.test",
+            "https://app.test:444",
+            "https://APP.test",
+        ] {
             assert_eq!(api(&[("origin", origin)]), Err(Missing::SameOrigin), "{origin}");
             assert_eq!(api(&[("origin", origin), ("x-csrf", "1")]), Err(Missing::SameOrigin), "{origin}");
         }

@@ -63,9 +63,26 @@ mod tests {
     fn nothing_leads_to_another_origin() {
         // BCP-2.1-01
         for wanted in [
-            "//e.test", "/\\e.test", "\\\\e.test", "/\t/e.test", "/\r\nLocation:x", "https:e.test", "https://e.test",
-            "javascript:alert(1)", "data:text/html,x", "http://app@e.test", "app.test.e.test", "///e.test",
-            "/..//e.test", "/a/..//e.test", "/.//e.test", "", "orders", "?x", "#x", "\u{ff0f}\u{ff0f}e.test",
+            "//e.test",
+            "/\\e.test",
+            "\\\\e.test",
+            "/\t/e.test",
+            "/\r\nLocation:x",
+            "https:e.test",
+            "https://e.test",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "http://app@e.test",
+            "app.test.e.test",
+            "///e.test",
+            "/..//e.test",
+            "/a/..//e.test",
+            "/.//e.test",
+            "",
+            "orders",
+            "?x",
+            "#x",
+            "\u{ff0f}\u{ff0f}e.test",
             "/%09/e.test/\u{0}",
         ] {
             assert_eq!(parse(wanted), None, "{wanted:?}");

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use url::Url;
 
-use super::files::FileTree;
+use super::files::Files;
 
 /// Who may use a route, and what a request without a session gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum Target {
     /// To another server.
     Upstream(Arc<Upstream>),
     /// To files that were read into memory.
-    Files(Arc<FileTree>),
+    Files(Arc<Files>),
 }
 
 /// A server that requests are forwarded to.
@@ -35,6 +36,10 @@ pub enum Target {
 pub struct Upstream {
     /// Its origin, and the path that every forwarded path is put behind.
     pub url: Url,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long it may be silent while it is being read from or written to.
+    pub read_timeout: Duration,
 }
 
 impl Upstream {
@@ -118,7 +123,8 @@ impl CanonicalPath {
         while let Some(byte) = bytes.next() {
             match byte {
                 b'%' => {
-                    let decoded = hex_pair(bytes.next(), bytes.next()).ok_or(AmbiguousPath("a broken percent-encoding"))?;
+                    let decoded =
+                        hex_pair(bytes.next(), bytes.next()).ok_or(AmbiguousPath("a broken percent-encoding"))?;
                     match decoded {
                         b'/' | b'\\' => return Err(AmbiguousPath("an encoded slash or backslash")),
                         0..=0x1f | 0x7f => return Err(AmbiguousPath("an encoded control character")),
@@ -190,8 +196,13 @@ mod tests {
 
     use super::*;
 
+    fn upstream(url: &str) -> Upstream {
+        let (connect_timeout, read_timeout) = (Duration::from_secs(5), Duration::from_secs(60));
+        Upstream { url: url.parse().expect("a URL"), connect_timeout, read_timeout }
+    }
+
     fn route(path: &str, strip_prefix: bool) -> Route {
-        let upstream = Arc::new(Upstream { url: "http://127.0.0.1:9000/base/".parse().expect("a URL") });
+        let upstream = Arc::new(upstream("http://127.0.0.1:9000/base/"));
         Route {
             path: path.to_owned(),
             access: Access::Api,
@@ -223,8 +234,26 @@ mod tests {
         assert_eq!(parse("/%61pi/%41").as_str(), "/api/A");
         assert_eq!(parse("/caf%c3%a9/%20").as_str(), "/caf%C3%A9/%20");
         for path in [
-            "/public/..%2fapi", "/a/../b", "/a/%2e%2e/b", "/a/.%2E/b", "/./a", "//api", "/a//b", "/a\\b", "/a%5cb",
-            "/a%00b", "/a%0d%0ab", "/a%2", "/a%zz", "/a#b", "/ä", "api", "", "*", "/..;/a", "/a/.;x=1/b",
+            "/public/..%2fapi",
+            "/a/../b",
+            "/a/%2e%2e/b",
+            "/a/.%2E/b",
+            "/./a",
+            "//api",
+            "/a//b",
+            "/a\\b",
+            "/a%5cb",
+            "/a%00b",
+            "/a%0d%0ab",
+            "/a%2",
+            "/a%zz",
+            "/a#b",
+            "/ä",
+            "api",
+            "",
+            "*",
+            "/..;/a",
+            "/a/.;x=1/b",
         ] {
             assert!(CanonicalPath::parse(path).is_err(), "{path}");
         }
@@ -232,11 +261,11 @@ mod tests {
 
     #[test]
     fn what_was_parsed_is_what_is_forwarded() {
-        let upstream = Upstream { url: "http://127.0.0.1:9000/base/".parse().expect("a URL") };
-        assert_eq!(parse("/api/x").forwarded_by(&route("/api/", false), &upstream), "/base/api/x");
-        assert_eq!(parse("/api/x").forwarded_by(&route("/api/", true), &upstream), "/base/x");
-        assert_eq!(parse("/api").forwarded_by(&route("/api", true), &upstream), "/base/");
-        let root = Upstream { url: "http://127.0.0.1:9000".parse().expect("a URL") };
+        let base = upstream("http://127.0.0.1:9000/base/");
+        assert_eq!(parse("/api/x").forwarded_by(&route("/api/", false), &base), "/base/api/x");
+        assert_eq!(parse("/api/x").forwarded_by(&route("/api/", true), &base), "/base/x");
+        assert_eq!(parse("/api").forwarded_by(&route("/api", true), &base), "/base/");
+        let root = upstream("http://127.0.0.1:9000");
         assert_eq!(parse("/").forwarded_by(&route("/", false), &root), "/");
     }
 

@@ -54,7 +54,7 @@ async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
 
 async fn an_ending_reaches_the_view(store: Arc<dyn Store>) {
     let ledger = Ledger::new(store);
-    let end = End { reason: EndReason::Logout, generation: 1, keep_until: LIMIT };
+    let end = End { reason: EndReason::Logout, generation: 1, only_if_newest: false, keep_until: LIMIT };
     let _first = ledger.apply(session(), &end).await.expect("applies");
     assert!(matches!(ledger.view().standing(session(), 1), Standing::Ended(_)));
     assert!(matches!(ledger.apply(session(), &claim(1)).await, Ok(Claimed::Moved(Newest::Ended(_)))));

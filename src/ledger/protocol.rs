@@ -1,6 +1,7 @@
 //! The rules of the ledger as a pure state machine: what one session's [`Record`] becomes when something happens.
 //!
-//! Nothing here waits, stores or reads a clock. [`step`] is the whole interface; the ledger calls it between a load and
+//! Nothing here waits, stores or reads a clock; `now` is the store's, and what comes and goes are spans of time, so that
+//! replicas need not agree on theirs. [`step`] is the whole interface; the ledger calls it between a load and
 //! a swap, the simulation and the exhaustive exploration call it directly. All changes are monotone: the highest
 //! generation wins, an ending stays, so that replays and reorderings of writes cannot undo anything.
 
@@ -56,6 +57,8 @@ pub struct Ending {
     pub reason: EndReason,
     /// When, by the ledger's clock.
     pub at: Timestamp,
+    /// The newest generation when it ended. A token of an older one is never sent anywhere.
+    pub newest: u64,
     /// The newest token was not at hand when the session ended: whoever sees it next has it revoked.
     pub revoke_on_sight: bool,
 }
@@ -188,18 +191,19 @@ pub struct Claim {
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// The right is given. `sent_before`: an earlier holder may have sent the token already, and the answer to it may
-    /// come until that moment.
+    /// The right is given.
     Won {
         /// Names this right in [`Renew`], [`Commit`] and [`Release`].
         fence: u64,
-        /// Until when an answer to an earlier sending may still come.
-        sent_before: Option<Timestamp>,
+        /// An earlier holder may have sent the token already; how long an answer to that may still come.
+        sent_before: Option<Duration>,
+        /// Attempts in a row that have failed for this generation.
+        failures: u32,
     },
-    /// Somebody else holds it until that moment.
-    Busy(Timestamp),
-    /// Not before that moment: the last attempt failed.
-    Resting(Timestamp),
+    /// Somebody else holds it for that much longer.
+    Busy(Duration),
+    /// Not for that much longer: the last attempt failed.
+    Resting(Duration),
     /// It is not the newest generation, or the session is over.
     Moved(Newest),
 }
@@ -215,10 +219,10 @@ impl Operation for Claim {
         }
         record.raise(self.generation);
         if let Some(holder) = record.holder(now) {
-            return Claimed::Busy(holder.until);
+            return Claimed::Busy(holder.until.until(now));
         }
         if record.not_before > now {
-            return Claimed::Resting(record.not_before);
+            return Claimed::Resting(record.not_before.until(now));
         }
         if let Some(lapsed) = record.lease.take() {
             // Its holder is gone, but what it sent may still be on its way.
@@ -226,7 +230,11 @@ impl Operation for Claim {
         }
         record.fence += 1;
         record.lease = Some(Lease { fence: record.fence, until: now + self.lease });
-        Claimed::Won { fence: record.fence, sent_before: record.sent }
+        Claimed::Won {
+            fence: record.fence,
+            sent_before: record.sent.map(|it| it.until(now)),
+            failures: record.failures,
+        }
     }
 }
 
@@ -312,8 +320,8 @@ pub struct Release {
     pub fence: u64,
     /// What became of the attempt.
     pub outcome: Outcome,
-    /// No refresh before this moment.
-    pub not_before: Timestamp,
+    /// No refresh for this long.
+    pub rest: Duration,
 }
 
 /// What became of an attempt that brought no new token.
@@ -321,8 +329,8 @@ pub struct Release {
 pub enum Outcome {
     /// The token was not sent, or the server has said that it did nothing: it may be tried again freely.
     NotSpent,
-    /// The token was sent and nobody knows what became of it; an answer may come until that moment.
-    Unknown(Timestamp),
+    /// The token was sent and nobody knows what became of it; an answer may come for this much longer.
+    Unknown(Duration),
     /// The server answered with something that is neither success nor verdict. Counted if the last one lies at least
     /// this far back.
     Undetermined(Duration),
@@ -345,10 +353,10 @@ impl Operation for Release {
         if record.lease.is_some_and(|lease| lease.fence == self.fence) {
             record.lease = None;
             record.failures = record.failures.saturating_add(1);
-            record.not_before = self.not_before;
+            record.not_before = now + self.rest;
             match self.outcome {
                 Outcome::NotSpent => {}
-                Outcome::Unknown(until) => record.sent = record.sent.max(Some(until)),
+                Outcome::Unknown(pending) => record.sent = record.sent.max(Some(now + pending)),
                 Outcome::Undetermined(apart) => {
                     if record.undetermined == 0 || now.since(record.undetermined_at) >= apart {
                         record.undetermined += 1;
@@ -428,6 +436,8 @@ pub struct End {
     pub reason: EndReason,
     /// The generation that the one who ends it holds; zero if none.
     pub generation: u64,
+    /// End it only if `generation` is the newest: a verdict on one token says nothing about its successor.
+    pub only_if_newest: bool,
     /// The session's absolute limit.
     pub keep_until: Timestamp,
 }
@@ -441,6 +451,8 @@ pub enum Finished {
     Now(Option<Vec<u8>>),
     /// It was over already.
     Before(Ending),
+    /// It goes on: there is a newer generation, and its body unless that is settled.
+    Newer(Option<Vec<u8>>),
 }
 
 impl Operation for End {
@@ -452,10 +464,37 @@ impl Operation for End {
             return Finished::Before(ending);
         }
         let newer = self.generation < record.newest;
+        if newer && self.only_if_newest {
+            return Finished::Newer(record.body.clone());
+        }
         let body = record.body.take().filter(|_| newer);
         let revoke_on_sight = newer && body.is_none();
-        record.ending = Some(Ending { reason: self.reason, at: now, revoke_on_sight });
+        let newest = record.newest.max(self.generation);
+        record.ending = Some(Ending { reason: self.reason, at: now, newest, revoke_on_sight });
         Finished::Now(body)
+    }
+}
+
+/// Takes over the revocation that an ending has left to whoever sees the newest token.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeRevocation;
+
+/// What came of a [`TakeRevocation`].
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is for this caller to do.
+    Yes,
+    /// There is nothing to do, or another has taken it.
+    No,
+}
+
+impl Operation for TakeRevocation {
+    type Reply = Taken;
+
+    fn apply(&self, record: &mut Record, _now: Timestamp) -> Taken {
+        let marked = record.ending.as_mut().is_some_and(|ending| std::mem::take(&mut ending.revoke_on_sight));
+        if marked { Taken::Yes } else { Taken::No }
     }
 }
 

@@ -120,18 +120,28 @@ impl View {
         })
     }
 
-    /// Whether this request shall slide the idle limit: once per `interval` and session.
+    /// Whether this request shall slide the idle limit of a session whose cookie says that it was last seen at `seen`:
+    /// once per `interval` and session.
     ///
     /// The caller that is told so has to deliver the re-sealed cookie; until the interval has passed no other is asked.
-    pub fn slide(&self, session: SessionId, interval: Duration, keep_until: Timestamp, now: Timestamp) -> bool {
-        self.write(session, |moved| {
-            let due = now.since(moved.last_seen) >= interval;
-            if due {
-                moved.last_seen = now;
-                moved.keep_until = moved.keep_until.max(keep_until);
-            }
-            due
-        })
+    pub fn slide(
+        &self,
+        session: SessionId,
+        seen: Timestamp,
+        interval: Duration,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let due = |last_seen: Timestamp| now.since(last_seen.max(seen)) >= interval;
+        due(self.last_seen(session))
+            && self.write(session, |moved| {
+                let due = due(moved.last_seen);
+                if due {
+                    moved.last_seen = now;
+                    moved.keep_until = moved.keep_until.max(keep_until);
+                }
+                due
+            })
     }
 
     /// Forgets what nobody can present any more.
@@ -228,7 +238,7 @@ mod tests {
     #[test]
     fn an_ending_stays() {
         let view = View::default();
-        let ending = Ending { reason: EndReason::Logout, at: at(0), revoke_on_sight: false };
+        let ending = Ending { reason: EndReason::Logout, at: at(0), newest: 9, revoke_on_sight: false };
         view.hear(session(), Change::Ended(ending), LIMIT);
         view.hear(session(), Change::Advanced(9), LIMIT);
         view.hear(session(), Change::Ended(Ending { reason: EndReason::Idle, ..ending }), LIMIT);
@@ -240,10 +250,11 @@ mod tests {
     #[test]
     fn one_request_an_interval_slides_the_idle_limit() {
         let view = View::default();
-        let slide = |second| view.slide(session(), SETTLE, LIMIT, at(second));
-        assert!(slide(0));
+        let slide = |second| view.slide(session(), at(0), SETTLE, LIMIT, at(second));
         assert!(!slide(59));
+        assert!(view.is_empty());
         assert!(slide(60));
+        assert!(!slide(61));
         assert_eq!(view.last_seen(session()), at(60));
     }
 }

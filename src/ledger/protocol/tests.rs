@@ -8,6 +8,10 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(1_000 + seconds)
 }
 
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 fn apply<O: Operation>(record: &mut Record, operation: &O, now: Timestamp) -> O::Reply {
     let (next, reply) = step(std::mem::take(record), operation, now);
     *record = next;
@@ -27,11 +31,11 @@ fn present(record: &mut Record, generation: u64, now: Timestamp) {
 }
 
 fn end(record: &mut Record, reason: EndReason, generation: u64) -> Finished {
-    apply(record, &End { reason, generation, keep_until: LIMIT }, at(9))
+    apply(record, &End { reason, generation, only_if_newest: reason == EndReason::Refused, keep_until: LIMIT }, at(9))
 }
 
 const fn won(fence: u64) -> Claimed {
-    Claimed::Won { fence, sent_before: None }
+    Claimed::Won { fence, sent_before: None, failures: 0 }
 }
 
 /// A record whose generation 2 was committed and lies there unsettled.
@@ -46,14 +50,17 @@ fn advanced() -> Record {
 fn one_claim_wins_and_the_others_are_told_to_wait() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(claim(&mut record, 1, at(1)), Claimed::Busy(at(15)));
+    assert_eq!(claim(&mut record, 1, at(1)), Claimed::Busy(secs(14)));
 }
 
 #[test]
 fn a_lapsed_lease_says_that_the_token_may_have_been_sent() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Won { fence: 2, sent_before: Some(at(15)) });
+    assert_eq!(
+        claim(&mut record, 1, at(20)),
+        Claimed::Won { fence: 2, sent_before: Some(Duration::ZERO), failures: 0 }
+    );
 }
 
 #[test]
@@ -61,7 +68,7 @@ fn renewing_prolongs_ones_own_lease_only() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
     assert_eq!(apply(&mut record, &Renew { fence: 1, lease: LEASE }, at(10)), Renewed::Held);
-    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Busy(at(25)));
+    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Busy(secs(5)));
     assert_eq!(apply(&mut record, &Renew { fence: 9, lease: LEASE }, at(20)), Renewed::Lost);
 }
 
@@ -100,7 +107,10 @@ fn committing_twice_under_one_fence_is_committing_once() {
 fn a_late_successor_is_accepted_while_the_generation_has_not_moved() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Won { fence: 2, sent_before: Some(at(15)) });
+    assert_eq!(
+        claim(&mut record, 1, at(20)),
+        Claimed::Won { fence: 2, sent_before: Some(Duration::ZERO), failures: 0 }
+    );
     assert_eq!(commit(&mut record, 1, 1, "late"), Committed::Done);
     assert_eq!(commit(&mut record, 2, 1, "other"), Committed::Moved(Newest::Superseded(Some("late".into()))));
 }
@@ -116,10 +126,13 @@ fn a_cookie_newer_than_the_ledger_is_proof() {
 fn a_failure_rests_and_a_success_forgets_it() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    let release = Release { fence: 1, outcome: Outcome::Unknown(at(60)), not_before: at(30) };
+    let release = Release { fence: 1, outcome: Outcome::Unknown(secs(58)), rest: secs(28) };
     assert_eq!(apply(&mut record, &release, at(2)), Released { failures: 1, undetermined: 0 });
-    assert_eq!(claim(&mut record, 1, at(3)), Claimed::Resting(at(30)));
-    assert_eq!(claim(&mut record, 1, at(61)), Claimed::Won { fence: 2, sent_before: Some(at(60)) });
+    assert_eq!(claim(&mut record, 1, at(3)), Claimed::Resting(secs(27)));
+    assert_eq!(
+        claim(&mut record, 1, at(61)),
+        Claimed::Won { fence: 2, sent_before: Some(Duration::ZERO), failures: 1 }
+    );
     assert_eq!(commit(&mut record, 2, 1, "two"), Committed::Done);
     assert_eq!(claim(&mut record, 2, at(62)), won(3));
 }
@@ -129,7 +142,7 @@ fn a_release_under_a_lost_fence_changes_nothing() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
     let before = record.clone();
-    let release = Release { fence: 8, outcome: Outcome::NotSpent, not_before: at(99) };
+    let release = Release { fence: 8, outcome: Outcome::NotSpent, rest: secs(99) };
     assert_eq!(apply(&mut record, &release, at(1)), Released { failures: 0, undetermined: 0 });
     assert_eq!(record, before);
 }
@@ -140,7 +153,7 @@ fn undetermined_answers_count_only_when_they_lie_apart() {
     let mut count = |second: u64| {
         let Claimed::Won { fence, .. } = claim(&mut record, 1, at(second)) else { panic!("not won at {second}") };
         let outcome = Outcome::Undetermined(Duration::from_secs(10));
-        apply(&mut record, &Release { fence, outcome, not_before: at(second) }, at(second)).undetermined
+        apply(&mut record, &Release { fence, outcome, rest: Duration::ZERO }, at(second)).undetermined
     };
     assert_eq!([count(0), count(4), count(10), count(25)], [1, 1, 2, 3]);
 }
@@ -151,7 +164,7 @@ fn an_ending_stays_and_wins_over_a_refresh_that_lands_late() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
     assert_eq!(end(&mut record, EndReason::Logout, 1), Finished::Now(None));
-    let ending = Ending { reason: EndReason::Logout, at: at(9), revoke_on_sight: false };
+    let ending = Ending { reason: EndReason::Logout, at: at(9), newest: 1, revoke_on_sight: false };
     assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Moved(Newest::Ended(ending)));
     assert_eq!(claim(&mut record, 1, at(99)), Claimed::Moved(Newest::Ended(ending)));
     assert_eq!(end(&mut record, EndReason::Refused, 1), Finished::Before(ending));
@@ -168,6 +181,17 @@ fn ending_hands_out_the_newest_body_or_leaves_a_mark_to_revoke_it() {
     assert_eq!(end(&mut settled, EndReason::Replayed, 1), Finished::Now(None));
     let Newest::Ended(ending) = apply(&mut settled, &Latest { generation: 2 }, at(99)) else { panic!("not ended") };
     assert!(ending.revoke_on_sight);
+    assert_eq!(ending.newest, 2);
+    assert_eq!(apply(&mut settled, &TakeRevocation, at(99)), Taken::Yes);
+    assert_eq!(apply(&mut settled, &TakeRevocation, at(99)), Taken::No);
+}
+
+#[test]
+fn a_verdict_on_a_superseded_token_ends_nothing() {
+    let mut record = advanced();
+    assert_eq!(end(&mut record, EndReason::Refused, 1), Finished::Newer(Some("two".into())));
+    assert_eq!(apply(&mut record, &Latest { generation: 2 }, at(9)), Newest::Current);
+    assert_eq!(end(&mut record, EndReason::Refused, 2), Finished::Now(None));
 }
 
 #[test]

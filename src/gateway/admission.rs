@@ -1,0 +1,251 @@
+//! From the cookies of a request to the session that it may use, or to the reason why it may use none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::broker::{Landing, Resolved, Slot};
+use super::cross_origin::{is_from_elsewhere, is_navigation};
+use super::reply::{Answer, Refusal};
+use super::return_to::ReturnTo;
+use super::route::{Access, Route};
+use super::{Gateway, attach, reply};
+use crate::clock::Timestamp;
+use crate::ledger::StoreError;
+use crate::ledger::protocol::{EndReason, Ending, Presented, TakeRevocation, Taken};
+use crate::ledger::view::{Note, Standing};
+use crate::session::cookies::SetCookies;
+use crate::session::vault::Found;
+use crate::session::{Freshness, Session};
+
+/// What a request's cookies amount to.
+#[must_use]
+#[derive(Debug)]
+pub enum Admission {
+    /// A session that lives, with a token that may be used.
+    Admitted(Passport),
+    /// No session.
+    Nobody(Absence),
+    /// There is one, but it cannot be used right now. It is kept.
+    Refused(Refusal),
+}
+
+/// A request that carries no session that lives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Absence {
+    /// Why the session that it carried has ended.
+    pub reason: Option<EndReason>,
+    /// Whether its cookie may be deleted: it is garbage, or it ended so long ago that no newer one can be on its way.
+    pub retire: bool,
+}
+
+/// A session in use by one request, and what may have to be said about it when the answer leaves.
+#[derive(Debug)]
+pub struct Passport {
+    /// The session in use: the newest that was known when the request was decided.
+    pub session: Arc<Session>,
+    /// The generation that the browser presented.
+    presented: u64,
+    /// A refresh that is on its way beside the request.
+    slot: Option<Slot>,
+    /// Its cookie is sealed with a key that is on its way out.
+    reseal: bool,
+    decided: Timestamp,
+}
+
+/// An ended session's cookie is deleted only this long after the end: a late answer must not delete a newer login's.
+const LINGER: Duration = Duration::from_secs(60);
+/// An answer that takes longer than this from its decision carries no cookie: too much may have happened.
+const STALE: Duration = Duration::from_secs(30);
+/// The idle limit slides at most this often.
+const SLIDE: Duration = Duration::from_secs(60);
+
+impl Passport {
+    /// The newest session that this request knows of, its own flight's landing included.
+    pub fn newest(&self) -> Arc<Session> {
+        let landed = self.slot.as_ref().and_then(|slot| match &*slot.borrow() {
+            Some(Landing::Advanced(newer)) => Some(Arc::clone(newer)),
+            Some(Landing::Ended(_) | Landing::Unavailable(_)) | None => None,
+        });
+        landed.filter(|newer| newer.generation > self.session.generation).unwrap_or_else(|| Arc::clone(&self.session))
+    }
+}
+
+impl Gateway {
+    /// Finds the session of a request and a token of it that is good to use. The hot path: a good token asks nobody.
+    pub(super) async fn admit(&self, request: &Parts) -> Admission {
+        match self.identify(&request.headers).await {
+            Admission::Admitted(passport) => self.freshen(passport).await,
+            absent @ (Admission::Nobody(_) | Admission::Refused(_)) => absent,
+        }
+    }
+
+    /// Finds the session of a request, whatever its access token is like.
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Admission {
+        let now = self.seams.clock.now();
+        let (session, reseal) = match self.vault.open(headers, now) {
+            Found::Nothing | Found::Foreign => return Admission::Nobody(Absence::default()),
+            Found::Garbage => return Admission::Nobody(Absence { reason: None, retire: true }),
+            Found::Session { session, reseal } => (session, reseal),
+        };
+        let presented = session.generation;
+        let session = match self.seams.ledger.view().standing(session.id, presented) {
+            Standing::Current => Arc::new(*session),
+            Standing::Ended(ending) => return self.ended(&session, ending, now),
+            Standing::Behind => match self.broker.resolve(&session).await {
+                Ok(Resolved::Current | Resolved::Outdated) => Arc::new(*session),
+                Ok(Resolved::Newer(newer)) => newer,
+                Ok(Resolved::Replayed) => return self.replayed(&session).await,
+                Ok(Resolved::Ended(ending)) => return self.ended(&session, ending, now),
+                Err(error) => return ledger_unavailable(&error),
+            },
+        };
+        let last_seen = session.last_seen.max(self.seams.ledger.view().last_seen(session.id));
+        if let Some((reason, at)) = self.limit_reached(&session, last_seen, now) {
+            return Admission::Nobody(Absence { reason: Some(reason), retire: now.since(at) >= LINGER });
+        }
+        self.note_presented(&session, presented, now);
+        Admission::Admitted(Passport { session, presented, slot: None, reseal, decided: now })
+    }
+
+    /// Sees to it that the access token is good: refreshes beside the request when it is time, waits when it is late.
+    async fn freshen(&self, mut passport: Passport) -> Admission {
+        let now = self.seams.clock.now();
+        match passport.session.freshness(self.settings.session.ahead, now) {
+            Freshness::Good => Admission::Admitted(passport),
+            Freshness::Due => {
+                passport.slot = Some(self.broker.depart(&passport.session));
+                Admission::Admitted(passport)
+            }
+            Freshness::Spent => {
+                let slot = self.broker.depart(&passport.session);
+                match self.broker.arrival(slot).await {
+                    Landing::Advanced(newer) => {
+                        passport.session = newer;
+                        passport.decided = self.seams.clock.now();
+                        Admission::Admitted(passport)
+                    }
+                    Landing::Ended(ending) => self.ended(&passport.session, ending, now),
+                    Landing::Unavailable(until) => {
+                        Admission::Refused(Refusal::IssuerUnavailable(until.until(self.seams.clock.now())))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cookies that an answer to this request has to carry, decided at the moment when its head leaves.
+    ///
+    /// Never older than the newest generation known, never for a session that has ended, never long after the decision.
+    pub(super) fn cookies_of(&self, passport: &Passport, headers: &HeaderMap) -> SetCookies {
+        let now = self.seams.clock.now();
+        let mut cookies = self.set_cookies();
+        let newest = passport.newest();
+        let view = self.seams.ledger.view();
+        if now.since(passport.decided) > STALE || view.standing(newest.id, newest.generation) != Standing::Current {
+            return cookies;
+        }
+        let advanced = newest.generation > passport.presented;
+        let slides = || view.slide(newest.id, newest.last_seen, SLIDE, newest.ends, now);
+        if advanced || passport.reseal || slides() {
+            let seen = newest.seen(now);
+            if let Err(too_large) = self.vault.store(&seen, headers, &mut cookies, &*self.seams.random, now) {
+                tracing::error!(
+                    %too_large,
+                    "the refreshed session does not fit into cookies; it is served from the ledger while that keeps it: \
+                     shorten the tokens at the authorization server, or raise session.max_cookie_bytes"
+                );
+            }
+        }
+        cookies
+    }
+
+    /// The answer to a request that needs a session and carries none.
+    pub(super) fn turn_away(&self, request: &Parts, route: &Route, absence: &Absence) -> Answer {
+        let target = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let mut answer = if route.access == Access::Page && is_navigation(request) {
+            if self.vault.is_strict() && is_from_elsewhere(&request.headers) {
+                // A Strict cookie does not come along from elsewhere; once the page itself goes on, it does (CK-06).
+                reply::bounce(target)
+            } else {
+                let back = ReturnTo::parse(target, &self.settings.public_url).unwrap_or_else(ReturnTo::root);
+                reply::redirect(&self.login_url(&back, 0))
+            }
+        } else {
+            Refusal::NoSession(absence.reason).answer(request, &self.settings.prefix)
+        };
+        let mut cookies = self.set_cookies();
+        if absence.retire {
+            self.vault.retire(&request.headers, &mut cookies);
+        }
+        attach(answer.headers_mut(), cookies.into_values());
+        answer
+    }
+
+    /// An empty set of cookies of this site.
+    pub(super) fn set_cookies(&self) -> SetCookies {
+        SetCookies::new(self.vault.names())
+    }
+
+    fn limit_reached(&self, session: &Session, last_seen: Timestamp, now: Timestamp) -> Option<(EndReason, Timestamp)> {
+        let idle_end = last_seen + self.settings.session.idle;
+        if now >= session.ends {
+            Some((EndReason::Expired, session.ends))
+        } else if now >= idle_end {
+            Some((EndReason::Idle, idle_end))
+        } else {
+            None
+        }
+    }
+
+    /// The newest generation was presented: the ledger hears of it beside the request, at most twice.
+    fn note_presented(&self, session: &Session, generation: u64, now: Timestamp) {
+        let settle = self.broker.settle();
+        match self.seams.ledger.view().presented(session.id, generation, settle, now) {
+            Note::None => {}
+            Note::Presented => {
+                let (ledger, id) = (Arc::clone(&self.seams.ledger), session.id);
+                let presented = Presented { generation, settle, keep_until: session.ends };
+                self.detach(async move {
+                    if let Err(error) = ledger.apply(id, &presented).await {
+                        tracing::debug!(%error, "a generation is settled later");
+                    }
+                });
+            }
+        }
+    }
+
+    fn ended(&self, session: &Session, ending: Ending, now: Timestamp) -> Admission {
+        if ending.revoke_on_sight && session.generation >= ending.newest {
+            let (seams, client, session) = (self.seams.clone(), Arc::clone(&self.client), session.clone());
+            self.detach(async move {
+                if let Ok(Taken::Yes) = seams.ledger.apply(session.id, &TakeRevocation).await {
+                    seams.revoke_now(&client, &session).await;
+                }
+            });
+        }
+        let retire = ending.reason != EndReason::Replaced && now.since(ending.at) >= LINGER;
+        Admission::Nobody(Absence { reason: Some(ending.reason), retire })
+    }
+
+    /// A cookie that the browser itself no longer has: somebody holds a copy. The session ends, whoever it was.
+    async fn replayed(&self, session: &Session) -> Admission {
+        tracing::warn!(target: "audit", event = "session.replayed", generation = session.generation);
+        match self.broker.end(session, EndReason::Replayed).await {
+            Ok(newest) => {
+                if newest.generation > session.generation {
+                    self.seams.revoke(&self.client, &newest);
+                }
+                Admission::Nobody(Absence { reason: Some(EndReason::Replayed), retire: false })
+            }
+            Err(error) => ledger_unavailable(&error),
+        }
+    }
+}
+
+fn ledger_unavailable(error: &StoreError) -> Admission {
+    tracing::error!(%error, "the ledger cannot be asked; the request is refused and the session kept");
+    Admission::Refused(Refusal::LedgerUnavailable)
+}

@@ -1,0 +1,190 @@
+//! A request on its way to an upstream: what it carries there, and what its answer carries back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, SET_COOKIE, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::admission::Passport;
+use super::broker::Resolved;
+use super::cross_origin::Cleared;
+use super::headers::{self, DownstreamEdits, FieldEdits};
+use super::reply::{Answer, Refusal};
+use super::route::{CanonicalPath, Route, Upstream};
+use super::{Gateway, Peer, attach};
+use crate::ledger::view::Standing;
+use crate::session::Session;
+
+/// The gateway's live handle on one forwarded request.
+#[derive(Debug)]
+pub struct Forwarding {
+    gateway: Arc<Gateway>,
+    /// Nobody can make a forwarding without it.
+    _cleared: Cleared,
+    upstream: Arc<Upstream>,
+    target: PathAndQuery,
+    fields: FieldEdits,
+    passport: Option<Passport>,
+    /// The session whose token the last attempt carried.
+    used: Option<Arc<Session>>,
+    repeated: bool,
+    request: Parts,
+}
+
+/// What one attempt changes in the request.
+#[derive(Debug)]
+pub struct UpstreamEdits<'a> {
+    /// The target that replaces the request's.
+    pub target: &'a PathAndQuery,
+    /// Fields to remove, before anything is set.
+    pub remove: &'a [HeaderName],
+    /// Fields to set, each in place of all of that name.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What becomes of an upstream's answer.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to the browser.
+    Pass,
+    /// The request is sent once more.
+    Repeat,
+}
+
+/// Why there is no answer to forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The upstream cannot be reached, or broke off.
+    Unreachable,
+    /// It did not answer in time.
+    TimedOut,
+    /// The browser sent more than the limit.
+    BodyTooLarge,
+    /// Something of ours is broken.
+    Internal,
+}
+
+impl Forwarding {
+    #[expect(clippy::too_many_arguments, reason = "all that was decided about the request, once, by one caller")]
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        cleared: Cleared,
+        route: &Route,
+        upstream: &Arc<Upstream>,
+        path: &CanonicalPath,
+        request: &Parts,
+        peer: Peer,
+        passport: Option<Passport>,
+    ) -> Self {
+        let path = path.forwarded_by(route, upstream);
+        let target = match request.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        let fields = headers::for_upstream(request, peer, &gateway.settings, gateway.vault.names());
+        Self {
+            // A canonical path and a query that was parsed before make a target; the root stands in for the impossible.
+            target: PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")),
+            gateway,
+            _cleared: cleared,
+            upstream: Arc::clone(upstream),
+            fields,
+            passport,
+            used: None,
+            repeated: false,
+            request: request.clone(),
+        }
+    }
+
+    /// Where the request goes.
+    pub const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// Whether the request carries a session's token.
+    pub const fn has_session(&self) -> bool {
+        self.passport.is_some()
+    }
+
+    /// What the next attempt changes in the request: called once for each.
+    pub fn attempt(&mut self) -> UpstreamEdits<'_> {
+        let mut set = self.fields.set.clone();
+        if let Ok(host) = HeaderValue::try_from(self.upstream.authority()) {
+            set.push((HOST, host));
+        }
+        if let Some(passport) = &self.passport {
+            let session = passport.newest();
+            if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", session.grant.access_token.expose())) {
+                bearer.set_sensitive(true);
+                set.push((AUTHORIZATION, bearer));
+            }
+            self.used = Some(session);
+        }
+        UpstreamEdits { target: &self.target, remove: &self.fields.remove, set }
+    }
+
+    /// What becomes of the upstream's answer. A 401 for a token that has been replaced meanwhile is worth one more try,
+    /// if the request is safe to repeat (RFC 9110 section 9.2.2).
+    pub async fn answered(&mut self, status: StatusCode) -> Verdict {
+        if status != StatusCode::UNAUTHORIZED || self.repeated || !self.request.method.is_safe() {
+            return Verdict::Pass;
+        }
+        let (Some(passport), Some(used)) = (&mut self.passport, &self.used) else { return Verdict::Pass };
+        if passport.newest().generation == used.generation {
+            // Another request may have refreshed since.
+            let view = self.gateway.seams.ledger.view();
+            if view.standing(used.id, used.generation) != Standing::Behind {
+                return Verdict::Pass;
+            }
+            match self.gateway.broker.resolve(used).await {
+                Ok(Resolved::Newer(newer)) => passport.session = newer,
+                Ok(_) | Err(_) => return Verdict::Pass,
+            }
+        }
+        self.repeated = true;
+        Verdict::Repeat
+    }
+
+    /// What the head of the final answer changes on its way to the browser. It alone decides about `Set-Cookie`, at the
+    /// moment when the head leaves; not for interim answers.
+    pub fn depart(&self, fields: &HeaderMap) -> DownstreamEdits {
+        let held = self.used.as_ref().map(|session| session.grant.access_token.expose().as_bytes());
+        let mut edits = headers::for_browser(fields, self.gateway.vault.names(), held);
+        let cookies = self.cookies();
+        if self.passport.is_some() {
+            edits.set.extend(headers::private_caching(fields).map(|value| (CACHE_CONTROL, value)));
+            if fields.get_all(WWW_AUTHENTICATE).iter().any(|challenge| !headers::harmless_challenge(challenge)) {
+                edits.remove.push(WWW_AUTHENTICATE);
+            }
+        }
+        edits.append.extend(cookies.into_iter().map(|line| (SET_COOKIE, line)));
+        edits.append.extend(self.gateway.cors(&self.request.headers));
+        edits
+    }
+
+    /// The answer when there is none to forward. It carries the same cookies: a rotated token must not be lost with a
+    /// failed upstream.
+    pub fn failed(&self, failure: Failure) -> http::Response<Bytes> {
+        let refusal = match failure {
+            Failure::Unreachable => Refusal::UpstreamFailed,
+            Failure::TimedOut => Refusal::UpstreamTimeout,
+            Failure::BodyTooLarge => Refusal::BodyTooLarge,
+            Failure::Internal => Refusal::Internal,
+        };
+        let mut answer: Answer = refusal.answer(&self.request, &self.gateway.settings.prefix);
+        answer.headers_mut().extend(self.gateway.cors(&self.request.headers));
+        attach(answer.headers_mut(), self.cookies());
+        answer
+    }
+
+    fn cookies(&self) -> Vec<HeaderValue> {
+        self.passport
+            .as_ref()
+            .map(|passport| self.gateway.cookies_of(passport, &self.request.headers).into_values())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,237 @@
+//! `GET /bff/callback`: finishes a login. For people it is idempotent: used, expired, bookmarked, opened in a second
+//! tab or by the back button, it leads on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::admission::Admission;
+use super::cross_origin::{is_speculative, is_sub_resource};
+use super::login::{MAX_ATTEMPTS, PendingLogin, attempt_of};
+use super::reply::{Answer, LoginFailure, Refusal};
+use super::return_to::ReturnTo;
+use super::{Gateway, attach, reply};
+use crate::clock::Timestamp;
+use crate::ledger::FirstUse;
+use crate::ledger::protocol::{End, EndReason};
+use crate::oauth::{AuthorizationResponse, CodeRedemption, Error, LoginTransaction, TokenSet};
+use crate::session::Session;
+
+/// The redemptions on their way in this process, by hash of their state.
+pub(super) type Redemptions = Mutex<HashMap<[u8; 32], watch::Receiver<Option<Outcome>>>>;
+
+/// What a redemption has come to, for the first callback and its repeats.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    /// A session.
+    Established(Box<Session>),
+    /// None.
+    Failed(LoginFailure),
+}
+
+/// How long the result of a redemption is kept for repeats of its callback.
+const KEPT: Duration = Duration::from_secs(60);
+/// How long a callback waits for a redemption, its own or that of an earlier connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the authorization server may take to redeem a code.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+impl Gateway {
+    pub(super) async fn callback(self: &Arc<Self>, request: &Parts) -> Answer {
+        let prefix = &self.settings.prefix;
+        if is_speculative(&request.headers) || is_sub_resource(request) {
+            // A prefetch must not use up the login that the person is about to finish.
+            return Refusal::NotANavigation.answer(request, prefix);
+        }
+        let query = request.uri.query().unwrap_or_default();
+        if let Some(attempt) = query.strip_prefix("resume=") {
+            return self.resume(request, attempt).await;
+        }
+        let response = match AuthorizationResponse::parse(query) {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::info!(%error, "a callback cannot be read");
+                return Refusal::BadRequest("parameters that no sign-in service sends").answer(request, prefix);
+            }
+        };
+        let state = response.state().as_str().to_owned();
+        let now = self.seams.clock.now();
+        let Some(login) = self.vault.open_login::<PendingLogin>(&state, &request.headers, now) else {
+            // Not started here, or finished before: nothing of the query is believed, no token call is made, nothing ends.
+            tracing::info!("a callback came without its transaction cookie");
+            return reply::bounce(&format!("{prefix}/callback?resume={}", attempt_of(&state)));
+        };
+        let PendingLogin { transaction, return_to, replaces } = login;
+        match self.redeem(&state, transaction, response).await {
+            Outcome::Failed(failure) => self.login_failed(request, &state, failure),
+            Outcome::Established(session) => {
+                let mut cookies = self.set_cookies();
+                let random = &*self.seams.random;
+                if let Err(too_large) = self.vault.store(&session, &request.headers, &mut cookies, random, now) {
+                    tracing::error!(%too_large, "a login cannot be kept in cookies");
+                    self.seams.revoke(&self.client, &session);
+                    let failure = LoginFailure::TooLarge(too_large.size, too_large.limit);
+                    return self.login_failed(request, &state, failure);
+                }
+                if let Some(replaced) = replaces {
+                    self.replace(replaced, session.ends).await;
+                }
+                self.vault.retire_login(&state, &mut cookies);
+                let mut answer = reply::redirect(&return_to);
+                attach(answer.headers_mut(), cookies.into_values());
+                answer
+            }
+        }
+    }
+
+    /// The second half of a callback without its cookie, now as a navigation that this site has started, so that
+    /// Strict cookies come along: into the app if there is a session, else one fresh start, else a page that explains.
+    async fn resume(&self, request: &Parts, attempt: &str) -> Answer {
+        match self.identify(&request.headers).await {
+            Admission::Admitted(_) => reply::redirect("/"),
+            Admission::Refused(refusal) => refusal.answer(request, &self.settings.prefix),
+            Admission::Nobody(_) => match attempt.parse::<u8>() {
+                Ok(attempt) if attempt < MAX_ATTEMPTS => {
+                    reply::redirect(&self.login_url(&ReturnTo::root(), attempt + 1))
+                }
+                Ok(_) | Err(_) => {
+                    tracing::warn!(
+                        "a login came back without its cookie twice: cookies are blocked, the site is open under \
+                         another host than server.public_url, or the clock of the browser is wrong"
+                    );
+                    Refusal::LoginFailed(LoginFailure::Unrecognised).answer(request, &self.settings.prefix)
+                }
+            },
+        }
+    }
+
+    fn login_failed(&self, request: &Parts, state: &str, failure: LoginFailure) -> Answer {
+        tracing::info!(target: "audit", event = "login.failed", reason = ?failure);
+        let mut answer = Refusal::LoginFailed(failure).answer(request, &self.settings.prefix);
+        let mut cookies = self.set_cookies();
+        self.vault.retire_login(state, &mut cookies);
+        attach(answer.headers_mut(), cookies.into_values());
+        answer
+    }
+
+    /// Redeems the code once, however often its callback is called: whoever comes later waits for the same result.
+    async fn redeem(
+        self: &Arc<Self>,
+        state: &str,
+        transaction: LoginTransaction,
+        response: AuthorizationResponse,
+    ) -> Outcome {
+        let hash: [u8; 32] = Sha256::digest(state.as_bytes()).into();
+        let mut slot = {
+            let mut redemptions = self.redemptions.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(slot) = redemptions.get(&hash) {
+                slot.clone()
+            } else {
+                let (sender, slot) = watch::channel(None);
+                redemptions.insert(hash, slot.clone());
+                let (gateway, state) = (Arc::clone(self), state.to_owned());
+                self.detach(async move {
+                    let outcome = gateway.first_or_result(&state, hash, transaction, response).await;
+                    sender.send_replace(Some(outcome));
+                    gateway.redemptions.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+                });
+                slot
+            }
+        };
+        match tokio::time::timeout(PATIENCE, slot.wait_for(Option::is_some)).await {
+            Ok(Ok(outcome)) => outcome.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        }
+        .unwrap_or(Outcome::Failed(LoginFailure::Misbehaved))
+    }
+
+    async fn first_or_result(
+        &self,
+        state: &str,
+        hash: [u8; 32],
+        transaction: LoginTransaction,
+        response: AuthorizationResponse,
+    ) -> Outcome {
+        let started = self.seams.clock.now();
+        match self.seams.ledger.first_use(hash, started + LoginTransaction::LIFETIME).await {
+            Ok(FirstUse::Yes) => {}
+            Ok(FirstUse::No(Some(result))) => {
+                return self.result(state, &result);
+            }
+            Ok(FirstUse::No(None)) => return self.result_of_another(state, hash, started).await,
+            Err(error) => {
+                tracing::error!(%error, "a login cannot be finished");
+                return Outcome::Failed(LoginFailure::Misbehaved);
+            }
+        }
+        let outcome = self.finish(transaction, response).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a login did not succeed");
+            Outcome::Failed(LoginFailure::of(&error))
+        });
+        let now = self.seams.clock.now();
+        let sealed = self.vault.seal_result(state, &outcome, &*self.seams.random, now);
+        if let Err(error) = self.seams.ledger.leave(hash, sealed, now + KEPT).await {
+            tracing::warn!(%error, "the result of a login is not kept for repeats of its callback");
+        }
+        outcome
+    }
+
+    /// Another replica redeems this code: its result appears in the ledger.
+    async fn result_of_another(&self, state: &str, hash: [u8; 32], started: Timestamp) -> Outcome {
+        while self.seams.clock.now().since(started) < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let until = started + LoginTransaction::LIFETIME;
+            if let Ok(FirstUse::No(Some(result))) = self.seams.ledger.first_use(hash, until).await {
+                return self.result(state, &result);
+            }
+        }
+        Outcome::Failed(LoginFailure::Misbehaved)
+    }
+
+    fn result(&self, state: &str, sealed: &[u8]) -> Outcome {
+        self.vault
+            .open_result(state, sealed, self.seams.clock.now())
+            .unwrap_or(Outcome::Failed(LoginFailure::Misbehaved))
+    }
+
+    /// From the authorization response to the session. Each step consumes the one before.
+    async fn finish(&self, transaction: LoginTransaction, response: AuthorizationResponse) -> Result<Outcome, Error> {
+        let unavailable = |_| Error::IssuerMisbehaved("nothing can be asked of it right now".into());
+        let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
+        let redemption: CodeRedemption = transaction.accept(response, &metadata, self.seams.clock.now())?;
+        let (request, pending) = redemption.token_request(&self.client, &metadata);
+        let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
+            tracing::warn!(%error, "a code cannot be redeemed");
+            Error::IssuerMisbehaved("it did not answer the token request".into())
+        })?;
+        let tokens = TokenSet::read(&answer)?;
+        self.broker.health().accepted();
+        let verified = self
+            .seams
+            .with_keys(|keys| pending.finish(&self.client, &metadata, &tokens, keys, self.seams.clock.now()))
+            .await?;
+        let random = &*self.seams.random;
+        let session = Session::establish(verified, tokens, &self.settings.session, random, self.seams.clock.now());
+        tracing::info!(
+            target: "audit",
+            event = "login.succeeded",
+            refreshable = session.grant.refresh_token.is_some(),
+        );
+        Ok(Outcome::Established(Box::new(session)))
+    }
+
+    /// Ends the session that this browser had before. Its tokens are not revoked: at many servers that would end the
+    /// issuer's own session, and the new login with it.
+    async fn replace(&self, replaced: crate::session::SessionId, keep_until: Timestamp) {
+        let end = End { reason: EndReason::Replaced, generation: u64::MAX, only_if_newest: false, keep_until };
+        match self.seams.ledger.apply(replaced, &end).await {
+            Ok(_) => tracing::info!(target: "audit", event = "session.ended", reason = EndReason::Replaced.name()),
+            Err(error) => tracing::error!(%error, "a replaced session cannot be ended"),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Which header fields are taken off and put on, towards the upstream and towards the browser.
+
+use std::net::IpAddr;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL,
+    COOKIE, FORWARDED, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, VIA,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use super::{Peer, Settings};
+use crate::session::cookies::{CookieNames, RequestCookies, sets_cookie_of};
+
+/// What every attempt changes in the fields of a request.
+#[derive(Debug)]
+pub struct FieldEdits {
+    /// Fields to remove.
+    pub remove: Vec<HeaderName>,
+    /// Fields to set.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Fields that upstreams believe because a proxy sets them; a browser's own are never passed on (BCP-4.13-01, HTTP-22).
+/// Compared in lower case with `_` read as `-`, as many frameworks read them.
+fn is_ours_to_set(name: &str) -> bool {
+    const EXACT: [&str; 17] = [
+        "authorization",
+        "proxy-authorization",
+        "forwarded",
+        "via",
+        "dpop",
+        "client-cert",
+        "client-cert-chain",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "x-original-url",
+        "x-original-uri",
+        "x-rewrite-url",
+        "x-original-host",
+        "x-original-method",
+        "x-http-method-override",
+    ];
+    const PREFIXES: [&str; 5] = ["x-forwarded-", "x-auth-request-", "x-ssl-", "x-remote-", "x-authenticated-"];
+    EXACT.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || matches!(name, "remote-user" | "x-user" | "x-forwarded" | "ssl-client-cert" | "cf-connecting-ip")
+}
+
+/// The edits that turn a browser's request into one for an upstream, all but the token.
+pub fn for_upstream(request: &Parts, peer: Peer, settings: &Settings, names: &CookieNames) -> FieldEdits {
+    let mut remove: Vec<HeaderName> = vec![AUTHORIZATION, PROXY_AUTHORIZATION];
+    for name in request.headers.keys() {
+        let plain = name.as_str().replace('_', "-");
+        if is_ours_to_set(&plain) || (plain == "cookie" && name != COOKIE) {
+            remove.push(name.clone());
+        }
+    }
+    let mut set = Vec::with_capacity(8);
+    if request.headers.contains_key(COOKIE) {
+        remove.push(COOKIE);
+        if let Some(foreign) = RequestCookies::new(&request.headers).forwardable(names) {
+            set.push((COOKIE, foreign));
+        }
+    }
+    let mut put = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            set.push((name, value));
+        }
+    };
+    let chain = client_chain(&request.headers, peer, settings);
+    let host = settings.public_url.host_str().unwrap_or_default();
+    let host = settings.public_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let scheme = settings.public_url.scheme();
+    let list: Vec<String> = chain.iter().map(IpAddr::to_string).collect();
+    put(HeaderName::from_static("x-forwarded-for"), &list.join(", "));
+    put(HeaderName::from_static("x-forwarded-proto"), scheme);
+    put(HeaderName::from_static("x-forwarded-host"), &host);
+    let elements: Vec<String> = chain.iter().map(|hop| format!("for={}", forwarded_node(*hop))).collect();
+    put(FORWARDED, &format!("{};host=\"{host}\";proto={scheme}", elements.join(", ")));
+    put(VIA, &format!("{} vestibule", version(request.version)));
+    FieldEdits { remove, set }
+}
+
+/// What the head of an answer changes on its way to the browser: removals first, then what is set, then what is added.
+#[derive(Debug, Default)]
+pub struct DownstreamEdits {
+    /// Fields to remove.
+    pub remove: Vec<HeaderName>,
+    /// Fields to set, each in place of all of that name.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Fields to add to those of the same name.
+    pub append: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What an upstream may not say to a browser; `held` is the access token that was sent along.
+pub fn for_browser(fields: &HeaderMap, names: &CookieNames, held: Option<&[u8]>) -> DownstreamEdits {
+    /// What other origins may do is decided here and nowhere else (BBA-6.1-28); versions are nobody's business.
+    const REMOVED: [HeaderName; 7] = [
+        ACCESS_CONTROL_ALLOW_ORIGIN,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        ACCESS_CONTROL_MAX_AGE,
+        SERVER,
+    ];
+    let mut edits = DownstreamEdits::default();
+    edits.remove.extend(REMOVED.into_iter().filter(|name| fields.contains_key(name)));
+    let ours = |line: &HeaderValue| sets_cookie_of(line, names);
+    if fields.get_all(SET_COOKIE).iter().any(ours) {
+        let others = fields.get_all(SET_COOKIE).iter().filter(|line| !ours(line));
+        edits.remove.push(SET_COOKIE);
+        edits.append.extend(others.map(|line| (SET_COOKIE, line.clone())));
+        tracing::warn!("an upstream tried to set a cookie with one of our names");
+    }
+    if let Some(token) = held.filter(|token| !token.is_empty()) {
+        let leaks = |value: &HeaderValue| value.as_bytes().windows(token.len()).any(|part| part == token);
+        for (name, _) in fields.iter().filter(|(_, value)| leaks(value)) {
+            tracing::error!(field = name.as_str(), "an upstream tried to send the access token to the browser");
+            edits.remove.push(name.clone());
+        }
+    }
+    edits
+}
+
+/// The `Cache-Control` that keeps shared caches away from an answer that belongs to one person; none if the upstream
+/// is strict enough by itself (CACHE-02).
+pub fn private_caching(fields: &HeaderMap) -> Option<HeaderValue> {
+    let directives = || {
+        let texts = fields.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        texts.flat_map(|text| text.split(',')).map(str::trim)
+    };
+    let is = |directive: &str, name: &str| directive.split('=').next().is_some_and(|it| it.eq_ignore_ascii_case(name));
+    if directives().any(|it| is(it, "private") || is(it, "no-store")) {
+        return None;
+    }
+    let kept = directives().filter(|it| !it.is_empty() && !is(it, "public") && !is(it, "s-maxage"));
+    let text = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    HeaderValue::try_from(text).ok()
+}
+
+/// Whether a challenge opens no dialog in a browser (BT-3-02).
+pub fn harmless_challenge(challenge: &HeaderValue) -> bool {
+    challenge.to_str().is_ok_and(|text| {
+        let scheme = text.trim_start().split([' ', ',']).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("bearer") && !text.to_ascii_lowercase().contains("basic")
+    })
+}
+
+/// The addresses that the request came through: the peer, and before it what trusted proxies say.
+fn client_chain(headers: &HeaderMap, peer: Peer, settings: &Settings) -> Vec<IpAddr> {
+    let trusted = |address: &IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(address));
+    let mut chain = vec![peer.address];
+    let stated = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .map(|hop| hop.trim().parse::<IpAddr>());
+    // From the nearest to the farthest, for as long as the one that said so is trusted.
+    for hop in stated.collect::<Vec<_>>().into_iter().rev() {
+        match (chain.last(), hop) {
+            (Some(said_by), Ok(hop)) if trusted(said_by) => chain.push(hop),
+            _ => break,
+        }
+    }
+    chain.reverse();
+    chain
+}
+
+/// An address as RFC 7239 section 6 writes it.
+fn forwarded_node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    }
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
+}

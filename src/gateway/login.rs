@@ -1,0 +1,200 @@
+//! `GET /bff/login`: starts a login.
+
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+
+use super::admission::Admission;
+use super::cross_origin::{is_speculative, is_sub_resource};
+use super::reply::{Answer, LoginFailure, Refusal};
+use super::return_to::ReturnTo;
+use super::{Gateway, attach, reply};
+use crate::oauth::{LoginTransaction, LoginWishes, State};
+use crate::session::SessionId;
+
+/// A login that is on its way: what its cookie seals.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PendingLogin {
+    /// The protocol's part.
+    pub(super) transaction: LoginTransaction,
+    /// Where it leads back to.
+    pub(super) return_to: String,
+    /// The session of this browser that it will replace.
+    pub(super) replaces: Option<SessionId>,
+}
+
+/// A longer parameter is refused, not shortened.
+const MAX_PARAMETER: usize = 512;
+/// So many logins may start anew by themselves before a page explains what may be wrong.
+pub(super) const MAX_ATTEMPTS: u8 = 1;
+
+impl Gateway {
+    pub(super) async fn login(&self, request: &Parts) -> Answer {
+        let prefix = &self.settings.prefix;
+        if is_speculative(&request.headers) || is_sub_resource(request) {
+            return Refusal::NotANavigation.answer(request, prefix);
+        }
+        if let Some(elsewhere) = self.at_home(request) {
+            return elsewhere;
+        }
+        let wishes = match Wishes::parse(request.uri.query().unwrap_or_default()) {
+            Ok(wishes) => wishes,
+            Err(what) => return Refusal::BadRequest(what).answer(request, prefix),
+        };
+        let Ok(metadata) = self.seams.server.metadata().await else {
+            tracing::error!("a login cannot start: the issuer's metadata is not known yet; see earlier messages");
+            return Refusal::IssuerUnavailable(std::time::Duration::from_secs(2)).answer(request, prefix);
+        };
+        let replaces = match self.identify(&request.headers).await {
+            Admission::Admitted(passport) => Some(passport.session.id),
+            Admission::Nobody(_) | Admission::Refused(_) => None,
+        };
+        let now = self.seams.clock.now();
+        let random = &*self.seams.random;
+        // How often this login has started anew travels in the state, which survives where cookies do not.
+        let state = State::new(format!("{}{}", random.token(), wishes.attempt));
+        let (transaction, url) =
+            LoginTransaction::begin(&self.client, &metadata, &wishes.login, state.clone(), random, now);
+        let return_to = wishes
+            .return_to
+            .and_then(|wanted| ReturnTo::parse(&wanted, &self.settings.public_url))
+            .unwrap_or_else(ReturnTo::root);
+        let pending = PendingLogin { transaction, return_to: return_to.as_str().to_owned(), replaces };
+        let mut cookies = self.set_cookies();
+        let stored = self.vault.store_login(
+            state.as_str(),
+            &pending,
+            LoginTransaction::LIFETIME,
+            &request.headers,
+            &mut cookies,
+            random,
+            now,
+        );
+        if let Err(error) = stored {
+            tracing::warn!(%error, "a login cannot be kept in a cookie");
+            return Refusal::BadRequest("parameters that are too long together").answer(request, prefix);
+        }
+        tracing::info!(target: "audit", event = "login.started");
+        let mut answer = reply::redirect(url.as_str());
+        attach(answer.headers_mut(), cookies.into_values());
+        answer
+    }
+
+    /// Where a login starts that leads back to `return_to`.
+    pub(super) fn login_url(&self, return_to: &ReturnTo, attempt: u8) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("return_to", return_to.as_str());
+        if attempt > 0 {
+            query.append_pair("attempt", &attempt.to_string());
+        }
+        format!("{}/login?{}", self.settings.prefix, query.finish())
+    }
+
+    /// A login that starts under another host name would leave its cookie there: it is sent to the right one first.
+    fn at_home(&self, request: &Parts) -> Option<Answer> {
+        let public = &self.settings.public_url;
+        let host = public.host_str()?;
+        let authority = public.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let asked = request
+            .headers
+            .get(http::header::HOST)
+            .and_then(|value| value.to_str().ok())
+            .or_else(|| request.uri.authority().map(http::uri::Authority::as_str))?;
+        (!asked.eq_ignore_ascii_case(&authority)).then(|| {
+            let target = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+            reply::redirect(&format!("{}{target}", public.origin().ascii_serialization()))
+        })
+    }
+}
+
+/// How often a login has started anew, as its `state` says.
+pub(super) fn attempt_of(state: &str) -> u8 {
+    state.bytes().last().filter(u8::is_ascii_digit).map_or(MAX_ATTEMPTS, |digit| digit - b'0')
+}
+
+impl LoginFailure {
+    /// The failure that a protocol error means to the person.
+    pub(super) fn of(error: &crate::oauth::Error) -> Self {
+        match error {
+            crate::oauth::Error::IssuerRefused { error, .. } => Self::Refused(error.clone()),
+            crate::oauth::Error::Callback(_) => Self::Stale,
+            crate::oauth::Error::IssuerMisbehaved(_) | crate::oauth::Error::UnknownKey => Self::Misbehaved,
+        }
+    }
+}
+
+/// What a caller may wish; everything else in the query is dropped (OIDC-3.1.2.1-05, -06).
+#[derive(Default)]
+struct Wishes {
+    login: LoginWishes,
+    return_to: Option<String>,
+    attempt: u8,
+}
+
+impl Wishes {
+    fn parse(query: &str) -> Result<Self, &'static str> {
+        let mut wishes = Self::default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let known = matches!(
+                &*name,
+                "return_to" | "prompt" | "max_age" | "acr_values" | "login_hint" | "ui_locales" | "attempt"
+            );
+            if !known || value.is_empty() {
+                continue;
+            }
+            if name == "return_to" {
+                wishes.return_to = Some(value.into_owned());
+                continue;
+            }
+            if value.len() > MAX_PARAMETER || value.chars().any(char::is_control) {
+                return Err("a parameter that is too long or has control characters");
+            }
+            match &*name {
+                "prompt" => {
+                    let mut prompts = value.split(' ').filter(|it| !it.is_empty());
+                    if prompts.clone().any(|it| it == "none") && prompts.clone().count() > 1 {
+                        return Err("prompt=none together with other prompts");
+                    }
+                    if !prompts.all(|it| matches!(it, "none" | "login" | "consent" | "select_account" | "create")) {
+                        return Err("an unknown prompt");
+                    }
+                    wishes.login.prompt = Some(value.into_owned());
+                }
+                "max_age" => wishes.login.max_age = Some(value.parse().map_err(|_| "a max_age that is no number")?),
+                "acr_values" => wishes.login.acr_values = Some(value.into_owned()),
+                "login_hint" => wishes.login.login_hint = Some(value.into_owned()),
+                "ui_locales" => wishes.login.ui_locales = Some(value.into_owned()),
+                _ => wishes.attempt = value.parse().map_or(MAX_ATTEMPTS, |it: u8| it.min(MAX_ATTEMPTS)),
+            }
+        }
+        Ok(wishes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_on_the_list_is_passed_on() {
+        // OIDC-3.1.2.1-06, STEP-R-01
+        let wishes = Wishes::parse("prompt=login&client_id=evil&redirect_uri=x&scope=all&state=s&max_age=60&foo=1")
+            .map_err(str::to_owned)
+            .expect("parses");
+        assert_eq!(wishes.login.prompt.as_deref(), Some("login"));
+        assert_eq!(wishes.login.max_age, Some(60));
+        assert_eq!((wishes.login.login_hint, wishes.return_to, wishes.attempt), (None, None, 0));
+        for query in ["prompt=none+login", "prompt=evil", "max_age=-1", "max_age=x", "acr_values=%00"] {
+            assert!(Wishes::parse(query).is_err(), "{query}");
+        }
+        assert!(Wishes::parse(&format!("login_hint={}", "x".repeat(10_000))).is_err());
+    }
+
+    #[test]
+    fn the_attempt_is_read_back_from_the_state() {
+        assert_eq!(attempt_of("abc0"), 0);
+        assert_eq!(attempt_of("abc1"), 1);
+        assert_eq!(attempt_of("abc"), MAX_ATTEMPTS);
+        assert_eq!(attempt_of(""), MAX_ATTEMPTS);
+        assert!(Wishes::parse("attempt=9").is_ok_and(|wishes| wishes.attempt == MAX_ATTEMPTS));
+    }
+}

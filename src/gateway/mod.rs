@@ -1,0 +1,347 @@
+//! Ring 3: decides what happens to a request. It speaks plain `http` types and knows no proxy engine.
+//!
+//! Five calls are its whole interface with the shell: [`Gateway::decide`], and on the [`Forwarding`] that may come of
+//! it [`attempt`](Forwarding::attempt), [`answered`](Forwarding::answered), [`depart`](Forwarding::depart) and
+//! [`failed`](Forwarding::failed).
+
+pub mod admission;
+pub mod api;
+pub mod broker;
+mod callback;
+pub mod cross_origin;
+pub mod files;
+pub mod headers;
+pub mod health;
+mod login;
+mod logout;
+mod pages;
+pub mod reply;
+pub mod return_to;
+pub mod route;
+mod user;
+
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, VARY};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use url::Url;
+
+use self::admission::{Admission, Passport};
+pub use self::api::{Failure, Forwarding, UpstreamEdits, Verdict};
+use self::broker::{Broker, RefreshPolicy};
+use self::callback::Redemptions;
+use self::cross_origin::CrossOrigin;
+pub use self::headers::DownstreamEdits;
+use self::reply::{Answer, Refusal};
+use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+use crate::oauth::{self, AuthorizationServerMetadata, Client, JwkSet, TokenHint};
+use crate::secret::Random;
+use crate::session::vault::Vault;
+use crate::session::{Session, SessionPolicy};
+use crate::tasks::Tasks;
+
+/// The authorization server, as seen from here.
+#[async_trait]
+pub trait AuthorizationServer: Send + Sync {
+    /// What it says of itself; the last good answer, while a newer one cannot be had.
+    ///
+    /// # Errors
+    /// If there has been no good answer yet.
+    async fn metadata(&self) -> Result<Arc<AuthorizationServerMetadata>, Unavailable>;
+
+    /// Its signing keys. `anew`: fetched again, because the known ones do not fit; at a limited rate.
+    ///
+    /// # Errors
+    /// If there are none to be had.
+    async fn keys(&self, anew: bool) -> Result<Arc<JwkSet>, Unavailable>;
+
+    /// Sends one request and reads the whole answer, within `deadline`.
+    ///
+    /// # Errors
+    /// If there is no answer; says whether the request may have been seen.
+    async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<http::Response<Bytes>, SendError>;
+}
+
+/// The authorization server has not been heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the authorization server cannot be asked right now")]
+pub struct Unavailable;
+
+/// Why a request to the authorization server has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It was never written: it may be sent again freely.
+    #[error("it could not be reached: {0}")]
+    NotSent(String),
+    /// It was written, and the time for the answer is over.
+    #[error("it did not answer in time")]
+    TimedOut,
+    /// It was written, perhaps, and the connection broke.
+    #[error("the connection broke: {0}")]
+    Unknown(String),
+}
+
+/// What every part of the gateway is handed: time, chance, detached work, memory and the authorization server.
+#[derive(Clone)]
+pub struct Seams {
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Unguessable bytes.
+    pub random: Arc<dyn Random>,
+    /// Where work runs that outlives its request.
+    pub tasks: Arc<Tasks>,
+    /// What the proxy itself remembers.
+    pub ledger: Arc<Ledger>,
+    /// The authorization server.
+    pub server: Arc<dyn AuthorizationServer>,
+}
+
+impl fmt::Debug for Seams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seams").finish_non_exhaustive()
+    }
+}
+
+/// How long a revocation may take: nobody waits for it but a logout.
+const REVOCATION: Duration = Duration::from_secs(10);
+
+impl Seams {
+    /// Has the tokens of `session` revoked, beside everything else.
+    pub fn revoke(&self, client: &Arc<Client>, session: &Session) {
+        let (seams, client, session) = (self.clone(), Arc::clone(client), session.clone());
+        self.tasks.spawn(async move { seams.revoke_now(&client, &session).await });
+    }
+
+    /// Has the tokens of `session` revoked: first the refresh token, then the access token (RFC 7009 section 2.1).
+    async fn revoke_now(&self, client: &Client, session: &Session) {
+        let Ok(metadata) = self.server.metadata().await else {
+            tracing::warn!("tokens of an ended session cannot be revoked: the authorization server is not known yet");
+            return;
+        };
+        let refresh = session.grant.refresh_token.as_ref().map(|it| (TokenHint::RefreshToken, it.expose()));
+        let access = Some((TokenHint::AccessToken, session.grant.access_token.expose()));
+        for (hint, token) in [refresh, access].into_iter().flatten() {
+            let Some(request) = oauth::revocation_request(client, &metadata, hint, token) else { return };
+            match self.server.send(request, REVOCATION).await {
+                Ok(response) if response.status().is_success() => {}
+                Ok(response) => {
+                    tracing::warn!(status = response.status().as_u16(), ?hint, "a token was not revoked");
+                }
+                Err(error) => tracing::warn!(%error, ?hint, "a token was not revoked"),
+            }
+        }
+    }
+
+    /// Runs `check` with the signing keys, once more with fresh ones if the known ones do not fit.
+    async fn with_keys<T>(&self, check: impl Fn(&JwkSet) -> Result<T, oauth::Error>) -> Result<T, oauth::Error> {
+        let known = self.server.keys(false).await.map_err(|_| oauth::Error::UnknownKey)?;
+        match check(&known) {
+            Err(oauth::Error::UnknownKey) => {
+                let fresh = self.server.keys(true).await.map_err(|_| oauth::Error::UnknownKey)?;
+                check(&fresh)
+            }
+            verdict => verdict,
+        }
+    }
+}
+
+/// Who sent a request, as far as the connection tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The address at the other end of the connection.
+    pub address: IpAddr,
+}
+
+/// What happens to a request.
+#[must_use]
+#[derive(Debug)]
+pub enum Decision {
+    /// It is answered here.
+    Respond(Answer),
+    /// It is forwarded.
+    Forward(Box<Forwarding>),
+}
+
+/// The settings of a gateway.
+#[derive(Debug)]
+pub struct Settings {
+    /// The address that people use, without path.
+    pub public_url: Url,
+    /// The path that our own endpoints begin with, without final slash.
+    pub prefix: String,
+    /// As whom we speak to the authorization server.
+    pub client: Client,
+    /// How long sessions live.
+    pub session: SessionPolicy,
+    /// How tokens are refreshed.
+    pub refresh: RefreshPolicy,
+    /// Where requests go.
+    pub routes: RouteTable,
+    /// The defence against other sites.
+    pub cross_origin: CrossOrigin,
+    /// Proxies before us whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where a logout leads to: a path on this site.
+    pub after_logout: String,
+}
+
+/// Decides about every request of one site.
+#[derive(Debug)]
+pub struct Gateway {
+    seams: Seams,
+    settings: Settings,
+    client: Arc<Client>,
+    vault: Arc<Vault>,
+    broker: Arc<Broker>,
+    redemptions: Redemptions,
+}
+
+impl Gateway {
+    /// A gateway with these settings and seams; `vault` opens and seals its sessions.
+    pub fn new(seams: Seams, settings: Settings, vault: Vault) -> Arc<Self> {
+        let (vault, client) = (Arc::new(vault), Arc::new(settings.client.clone()));
+        let broker = Broker::new(seams.clone(), Arc::clone(&vault), Arc::clone(&client), settings.refresh.clone());
+        Arc::new(Self { seams, settings, client, vault, broker: Arc::new(broker), redemptions: Redemptions::default() })
+    }
+
+    /// Decides what happens to a request.
+    pub async fn decide(self: &Arc<Self>, request: &Parts, peer: Peer) -> Decision {
+        let path = match CanonicalPath::parse(request.uri.path()) {
+            Ok(path) => path,
+            Err(ambiguous) => return self.refuse(&Refusal::BadRequest(ambiguous.0), request),
+        };
+        if let Some(endpoint) = path.as_str().strip_prefix(&self.settings.prefix)
+            && (endpoint.is_empty() || endpoint.starts_with('/'))
+        {
+            return Decision::Respond(self.endpoint(endpoint, request).await);
+        }
+        let Some(route) = self.settings.routes.find(&path) else {
+            return self.refuse(&Refusal::NoRoute, request);
+        };
+        if let Some(preflight) = self.preflight(request, route) {
+            return Decision::Respond(preflight);
+        }
+        if !route.methods.contains(&request.method) {
+            return self.refuse(&Refusal::Method(route.methods.clone()), request);
+        }
+        let cleared = match self.settings.cross_origin.clear(request, route.access) {
+            Ok(cleared) => cleared,
+            Err(missing) => return self.refuse(&Refusal::CrossSite(missing), request),
+        };
+        let passport = if route.access == Access::Public {
+            None
+        } else {
+            match self.admit(request).await {
+                Admission::Admitted(passport) => Some(passport),
+                Admission::Nobody(_) if route.access == Access::Optional => None,
+                Admission::Nobody(absence) => return Decision::Respond(self.turn_away(request, route, &absence)),
+                Admission::Refused(refusal) => return self.refuse(&refusal, request),
+            }
+        };
+        match &route.target {
+            Target::Files(files) => {
+                let served = files.current().find(&path, request);
+                let answer = reply::file(served, request, &self.settings.prefix);
+                Decision::Respond(self.accompany(answer, passport.as_ref(), request))
+            }
+            Target::Upstream(upstream) => Decision::Forward(Box::new(Forwarding::new(
+                Arc::clone(self),
+                cleared,
+                route,
+                upstream,
+                &path,
+                request,
+                peer,
+                passport,
+            ))),
+        }
+    }
+
+    /// Our own endpoints.
+    async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts) -> Answer {
+        let allowed: &[Method] = match endpoint {
+            "/login" | "/callback" | "/user" | "/session" | "/client.js" => &[Method::GET, Method::HEAD],
+            "/logout" => &[Method::POST],
+            _ => return Refusal::NoRoute.answer(request, &self.settings.prefix),
+        };
+        if !allowed.contains(&request.method) {
+            return Refusal::Method(allowed.to_vec()).answer(request, &self.settings.prefix);
+        }
+        match endpoint {
+            "/login" => self.login(request).await,
+            "/callback" => self.callback(request).await,
+            "/user" => self.user(request).await,
+            "/session" => self.session(request).await,
+            "/logout" => self.logout(request).await,
+            _ => reply::script(user::CLIENT, request),
+        }
+    }
+
+    /// The answer to a preflight. The upstream never sees one: what other origins may do is decided here.
+    fn preflight(&self, request: &Parts, route: &Route) -> Option<Answer> {
+        let asks = request.method == Method::OPTIONS && request.headers.contains_key("access-control-request-method");
+        (asks && route.access != Access::Public).then(|| match self.settings.cross_origin.foreign(&request.headers) {
+            Some(_) => reply::preflight(self.cors(&request.headers), request),
+            None => Refusal::Method(route.methods.clone()).answer(request, &self.settings.prefix),
+        })
+    }
+
+    /// The fields that let scripts of an allowed foreign origin read an answer; none unless some are allowed.
+    fn cors(&self, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+        let rule = &self.settings.cross_origin;
+        let vary = rule.varies().then(|| (VARY, HeaderValue::from_static("Origin")));
+        let allowed = rule.foreign(headers).map(|origin| {
+            [
+                (ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+                (ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")),
+            ]
+        });
+        vary.into_iter().chain(allowed.into_iter().flatten()).collect()
+    }
+
+    fn refuse(&self, refusal: &Refusal, request: &Parts) -> Decision {
+        tracing::debug!(refusal = refusal.name(), "refused");
+        Decision::Respond(refusal.answer(request, &self.settings.prefix))
+    }
+
+    /// Puts what the session's cookies need on an answer of our own.
+    fn accompany(&self, mut answer: Answer, passport: Option<&Passport>, request: &Parts) -> Answer {
+        if let Some(passport) = passport {
+            let cookies = self.cookies_of(passport, &request.headers);
+            attach(answer.headers_mut(), cookies.into_values());
+        }
+        answer
+    }
+
+    /// Starts work that outlives the request.
+    fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.seams.tasks.spawn(work);
+    }
+}
+
+/// Adds `Set-Cookie` lines, and keeps shared caches away from an answer that carries some (CK-19).
+fn attach(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
+    if cookies.is_empty() {
+        return;
+    }
+    if let Some(private) = headers::private_caching(headers) {
+        headers.insert(http::header::CACHE_CONTROL, private);
+    }
+    for cookie in cookies {
+        headers.append(http::header::SET_COOKIE, cookie);
+    }
+}

@@ -1,0 +1,89 @@
+//! The pages that people see when something is in the way: readable, without script, each with a way onward.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// One page.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    /// The heading.
+    pub(super) title: &'static str,
+    /// What happened and what can be done, as plain text.
+    pub(super) text: String,
+    /// The ways onward: address and label. The first is the recommended one.
+    pub(super) links: Vec<(String, String)>,
+    /// After how long the page goes on by itself: to an address, or to itself again.
+    pub(super) refresh: Option<(Duration, Option<String>)>,
+}
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1c1d22;--dim:#5d6068;--paper:#f6f5f2;--card:#fff;--line:#e2e0da;--go:#1f5f4a}\
+@media(prefers-color-scheme:dark){:root{--ink:#eceae4;--dim:#a2a4ab;--paper:#131417;--card:#1c1e22;--line:#2d3036;--go:#6fc3a2}}\
+body{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--paper);color:var(--ink);\
+font:1.05rem/1.6 system-ui,sans-serif}\
+main{max-width:32rem;margin:1.5rem;padding:2rem 2.25rem;background:var(--card);border:1px solid var(--line);border-radius:12px}\
+h1{margin:0 0 .75rem;font-size:1.35rem;line-height:1.3}p{margin:0 0 1.5rem;color:var(--dim)}\
+nav{display:flex;flex-wrap:wrap;gap:.75rem 1.25rem}a{color:var(--go);text-underline-offset:.2em}\
+a:first-child{font-weight:600}";
+
+impl Page {
+    /// The HTML.
+    pub(super) fn render(&self) -> String {
+        let links: String =
+            self.links.iter().map(|(to, label)| format!("<a href=\"{}\">{}</a>", escape(to), escape(label))).collect();
+        let refresh = self.refresh.as_ref().map_or_else(String::new, |(after, target)| {
+            let target = target.as_ref().map_or_else(String::new, |target| format!(";url={}", escape(target)));
+            format!("<meta http-equiv=\"refresh\" content=\"{}{target}\">", after.as_secs())
+        });
+        let (title, text) = (escape(self.title), escape(&self.text));
+        format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\">{refresh}<title>{title}</title>\
+             <style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{text}</p><nav>{links}</nav></main></body></html>"
+        )
+    }
+}
+
+/// The policy for these pages: nothing is loaded, nothing runs, and only this style applies.
+pub(super) fn content_security_policy() -> String {
+    let hash = base64_simd::STANDARD.encode_to_string(Sha256::digest(STYLE.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    )
+}
+
+/// Text as HTML, in elements and in quoted attributes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_stays_text() {
+        let page = Page {
+            title: "Title",
+            text: "<script>alert('x')</script>\u{0}".to_owned(),
+            links: vec![("/?a=\"><script>".to_owned(), "Go".to_owned())],
+            refresh: None,
+        };
+        let html = page.render();
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{html}");
+    }
+}

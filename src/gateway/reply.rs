@@ -1,0 +1,419 @@
+//! Every answer that Vestibule gives itself. Status codes, problem bodies and pages are written here and nowhere else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    LOCATION, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::cross_origin::{Missing, wants_page};
+use super::files::Served;
+use super::pages::{self, Page};
+use crate::ledger::protocol::EndReason;
+
+/// An answer of our own.
+pub type Answer = Response<Bytes>;
+
+/// Why a request is not served. The list is closed: each entry has its status, its problem body and its page here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request carries no session that lives; the reason, if it carried one that has ended.
+    NoSession(Option<EndReason>),
+    /// Nothing proves that the request comes from this site.
+    CrossSite(Missing),
+    /// The token has expired and the authorization server cannot be asked now. The session is kept.
+    IssuerUnavailable(Duration),
+    /// The ledger cannot be asked now. The session is kept.
+    LedgerUnavailable,
+    /// The upstream cannot be reached, or broke off.
+    UpstreamFailed,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// No route covers the path.
+    NoRoute,
+    /// The path or a parameter cannot be served as it was sent; says what is wrong with it.
+    BadRequest(&'static str),
+    /// The method is not among those of the route or endpoint.
+    Method(Vec<Method>),
+    /// The body is larger than the limit.
+    BodyTooLarge,
+    /// The header fields are larger than the limit.
+    HeadTooLarge,
+    /// A login can only be started by a person who goes to it.
+    NotANavigation,
+    /// A login did not succeed.
+    LoginFailed(LoginFailure),
+    /// Something of ours is broken; the log says what.
+    Internal,
+}
+
+/// Why a login did not succeed, as a person may read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LoginFailure {
+    /// The authorization server refused; its error code (RFC 6749 section 4.1.2.1).
+    Refused(String),
+    /// The answer of the authorization server was not acceptable.
+    Misbehaved,
+    /// It took longer than a login may take.
+    Stale,
+    /// The answer does not belong to a login of this browser, and trying anew did not help.
+    Unrecognised,
+    /// What the authorization server issued does not fit into the cookies that a browser keeps; size and limit in bytes.
+    TooLarge(usize, usize),
+}
+
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+impl Refusal {
+    fn problem(&self) -> Problem {
+        let (status, code, title, detail) = match self {
+            Self::NoSession(None) => {
+                (StatusCode::UNAUTHORIZED, "no-session", "You are not signed in", "Sign in to go on.".to_owned())
+            }
+            Self::NoSession(Some(reason)) => (
+                StatusCode::UNAUTHORIZED,
+                "session-ended",
+                "Your session has ended",
+                match reason {
+                    EndReason::Logout => "You have signed out.",
+                    EndReason::Replaced => "This browser has signed in again since.",
+                    EndReason::Idle => "It was not used for a while.",
+                    EndReason::Expired => "It has reached its time limit.",
+                    EndReason::Refused => "The sign-in service has ended it.",
+                    EndReason::Replayed => "An old copy of its cookie was used, so it was ended to be safe.",
+                }
+                .to_owned(),
+            ),
+            Self::CrossSite(missing) => (
+                StatusCode::FORBIDDEN,
+                "cross-site",
+                "This request seems to come from another site",
+                match missing {
+                    Missing::SameOrigin => {
+                        "It needs Sec-Fetch-Site: same-origin, an Origin of this site, or the header X-CSRF."
+                    }
+                    Missing::Header => "This site demands the header X-CSRF on every request of a script.",
+                    Missing::WebSocketOrigin => "A WebSocket needs an Origin of this site.",
+                }
+                .to_owned(),
+            ),
+            Self::IssuerUnavailable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "issuer-unavailable",
+                "The sign-in service does not answer",
+                "You are still signed in. Try again in a moment.".to_owned(),
+            ),
+            Self::LedgerUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ledger-unavailable",
+                "Your session cannot be checked right now",
+                "You are still signed in. Try again in a moment.".to_owned(),
+            ),
+            Self::UpstreamFailed => (
+                StatusCode::BAD_GATEWAY,
+                "upstream-failed",
+                "The service behind this page cannot be reached",
+                "You are still signed in. Try again in a moment.".to_owned(),
+            ),
+            Self::UpstreamTimeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream-timeout",
+                "The service behind this page takes too long to answer",
+                "You are still signed in. Try again in a moment.".to_owned(),
+            ),
+            Self::NoRoute => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "There is nothing at this address",
+                "No route covers it.".to_owned(),
+            ),
+            Self::BadRequest(what) => {
+                (StatusCode::BAD_REQUEST, "bad-request", "This request cannot be served", format!("It has {what}."))
+            }
+            Self::Method(allowed) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "This method is not served here",
+                format!("Use {}.", join(allowed, " or ")),
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "What was sent is too large",
+                "The body is larger than the limit.".to_owned(),
+            ),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "The request's header fields are too large",
+                "Clearing the cookies of this site may help.".to_owned(),
+            ),
+            Self::NotANavigation => (
+                StatusCode::BAD_REQUEST,
+                "not-a-navigation",
+                "A login starts by going to this address",
+                "Open it in the window (location.assign), not by fetch, in a frame or ahead of time.".to_owned(),
+            ),
+            Self::LoginFailed(failure) => failure.describe(),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong here",
+                "You are still signed in. The operator can find the cause in the log.".to_owned(),
+            ),
+        };
+        Problem { status, code, title, detail }
+    }
+
+    /// The stable name, for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        self.problem().code
+    }
+
+    /// The answer: a page for people, a problem body (RFC 9457) for scripts.
+    pub fn answer(&self, request: &Parts, prefix: &str) -> Answer {
+        let problem = self.problem();
+        let mut answer = if wants_page(request) {
+            page(problem.status, &self.page(&problem, request, prefix))
+        } else {
+            self.problem_body(&problem, prefix)
+        };
+        let headers = answer.headers_mut();
+        match self {
+            Self::NoSession(_) => {
+                // RFC 9110 section 15.5.2 wants a challenge; this scheme opens no dialog.
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Session realm=\"vestibule\""));
+            }
+            Self::IssuerUnavailable(wait) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+            }
+            Self::LedgerUnavailable => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(1));
+            }
+            Self::Method(allowed) => {
+                if let Ok(value) = HeaderValue::try_from(join(allowed, ", ")) {
+                    headers.insert(ALLOW, value);
+                }
+            }
+            Self::CrossSite(_)
+            | Self::UpstreamFailed
+            | Self::UpstreamTimeout
+            | Self::NoRoute
+            | Self::BadRequest(_)
+            | Self::BodyTooLarge
+            | Self::HeadTooLarge
+            | Self::NotANavigation
+            | Self::LoginFailed(_)
+            | Self::Internal => {}
+        }
+        without_body_for_head(answer, request)
+    }
+
+    fn problem_body(&self, problem: &Problem, prefix: &str) -> Answer {
+        let mut body = json!({
+            "type": format!("urn:vestibule:problem:{}", problem.code),
+            "title": problem.title,
+            "status": problem.status.as_u16(),
+            "detail": problem.detail,
+        });
+        if let (Self::NoSession(reason), Some(members)) = (self, body.as_object_mut()) {
+            members.insert("login".to_owned(), Value::String(format!("{prefix}/login")));
+            members.insert("reason".to_owned(), reason.map_or(Value::Null, |reason| reason.name().into()));
+        }
+        own(problem.status, "application/problem+json", body.to_string().into())
+    }
+
+    fn page(&self, problem: &Problem, request: &Parts, prefix: &str) -> Page {
+        let login = (format!("{prefix}/login"), "Sign in".to_owned());
+        let home = ("/".to_owned(), "Go to the start page".to_owned());
+        let again = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        let links = match self {
+            Self::NoSession(_) | Self::LoginFailed(_) => vec![login, home],
+            Self::IssuerUnavailable(_) | Self::LedgerUnavailable | Self::UpstreamFailed | Self::UpstreamTimeout => {
+                vec![(again, "Try again".to_owned()), home]
+            }
+            Self::NotANavigation => vec![login],
+            Self::CrossSite(_)
+            | Self::NoRoute
+            | Self::BadRequest(_)
+            | Self::Method(_)
+            | Self::BodyTooLarge
+            | Self::HeadTooLarge
+            | Self::Internal => vec![home],
+        };
+        let retry = match self {
+            Self::IssuerUnavailable(wait) => Some((*wait).max(Duration::from_secs(2))),
+            _ => None,
+        };
+        Page { title: problem.title, text: problem.detail.clone(), links, refresh: retry.map(|wait| (wait, None)) }
+    }
+}
+
+impl LoginFailure {
+    fn describe(&self) -> (StatusCode, &'static str, &'static str, String) {
+        match self {
+            Self::Refused(code) => (
+                StatusCode::FORBIDDEN,
+                "login-refused",
+                "The sign-in service has refused the login",
+                format!("It says: {code}. You can try again."),
+            ),
+            Self::Misbehaved => (
+                StatusCode::BAD_GATEWAY,
+                "login-misbehaved",
+                "The login could not be verified",
+                "The sign-in service answered in a way that cannot be trusted. The operator can find the cause in the log."
+                    .to_owned(),
+            ),
+            Self::Stale => (
+                StatusCode::BAD_REQUEST,
+                "login-stale",
+                "The login took too long",
+                "Start it again; it has to be finished within fifteen minutes.".to_owned(),
+            ),
+            Self::Unrecognised => (
+                StatusCode::BAD_REQUEST,
+                "login-unrecognised",
+                "This login was not started in this browser",
+                "Possible causes: cookies are blocked for this site; the page was opened under another address than \
+                 the one it is configured for; the link was used before or copied from elsewhere."
+                    .to_owned(),
+            ),
+            Self::TooLarge(size, limit) => (
+                StatusCode::BAD_GATEWAY,
+                "login-too-large",
+                "The session is too large for a browser",
+                format!(
+                    "What the sign-in service issued takes {size} bytes and browsers keep {limit}. \
+                     The operator can shorten the tokens (fewer roles or groups)."
+                ),
+            ),
+        }
+    }
+}
+
+/// 303 to `location`, which must be fit for a header field.
+pub fn redirect(location: &str) -> Answer {
+    let mut answer = own(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", Bytes::new());
+    match HeaderValue::try_from(location) {
+        Ok(value) => {
+            answer.headers_mut().insert(LOCATION, value);
+            answer
+        }
+        Err(_) => own(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", Bytes::new()),
+    }
+}
+
+/// A page that goes on to `target` by itself: the navigation then counts as started by this site.
+pub fn bounce(target: &str) -> Answer {
+    let page = Page {
+        title: "One moment",
+        text: "You are being taken on.".to_owned(),
+        links: vec![(target.to_owned(), "Go on".to_owned())],
+        refresh: Some((Duration::ZERO, Some(target.to_owned()))),
+    };
+    self::page(StatusCode::OK, &page)
+}
+
+/// 200 with a JSON body.
+pub fn json(value: &Value, request: &Parts) -> Answer {
+    without_body_for_head(own(StatusCode::OK, "application/json", value.to_string().into()), request)
+}
+
+/// The client module.
+pub fn script(text: &'static str, request: &Parts) -> Answer {
+    let mut answer = own(StatusCode::OK, "text/javascript; charset=utf-8", Bytes::from_static(text.as_bytes()));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    without_body_for_head(answer, request)
+}
+
+/// The answer to a preflight of an allowed origin, which `cors` names.
+pub fn preflight(cors: impl IntoIterator<Item = (HeaderName, HeaderValue)>, request: &Parts) -> Answer {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.extend(cors);
+    for (asked, granted) in [
+        (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+        (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+    ] {
+        if let Some(value) = request.headers.get(asked) {
+            headers.insert(granted, value.clone());
+        }
+    }
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(600));
+    answer
+}
+
+/// A file, or what stands in for it.
+pub fn file(served: Served, request: &Parts, prefix: &str) -> Answer {
+    let (status, headers, body) = match served {
+        Served::Whole { headers, body } => (StatusCode::OK, headers, body),
+        Served::Part { headers, body } => (StatusCode::PARTIAL_CONTENT, headers, body),
+        Served::NotModified { headers } => (StatusCode::NOT_MODIFIED, headers, Bytes::new()),
+        Served::Unsatisfiable { headers } => (StatusCode::RANGE_NOT_SATISFIABLE, headers, Bytes::new()),
+        Served::Missing => return Refusal::NoRoute.answer(request, prefix),
+    };
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    if status != StatusCode::NOT_MODIFIED {
+        let length = HeaderValue::from(answer.body().len());
+        answer.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    without_body_for_head(answer, request)
+}
+
+fn page(status: StatusCode, page: &Page) -> Answer {
+    let mut answer = own(status, "text/html; charset=utf-8", page.render().into());
+    if let Ok(policy) = HeaderValue::try_from(pages::content_security_policy()) {
+        answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    answer
+}
+
+/// What all answers of our own have in common: not stored, not sniffed, not framed, no referrer (HDR-01, CACHE-01).
+fn own(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let length = HeaderValue::from(answer.body().len());
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_LENGTH, length);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let fixed: [(HeaderName, &'static str); 6] = [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// A HEAD request gets the fields of the GET, its length included, and no body.
+fn without_body_for_head(mut answer: Answer, request: &Parts) -> Answer {
+    if request.method == Method::HEAD {
+        *answer.body_mut() = Bytes::new();
+    }
+    answer
+}
+
+fn join(methods: &[Method], separator: &str) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(separator)
+}

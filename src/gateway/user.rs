@@ -1,0 +1,56 @@
+//! `GET /bff/user` and `GET /bff/session`: who is signed in, and for how long. Never a token, never a slide.
+
+use http::request::Parts;
+use serde_json::{Value, json};
+
+use super::Gateway;
+use super::admission::{Admission, Passport};
+use super::reply::{self, Answer, Refusal};
+use super::route::Access;
+
+/// The module that pages import.
+pub(super) const CLIENT: &str = include_str!("client.js");
+
+impl Gateway {
+    pub(super) async fn user(&self, request: &Parts) -> Answer {
+        let anonymous = request.uri.query().is_some_and(|query| query.split('&').any(|it| it == "anonymous=200"));
+        self.about(request, anonymous, |gateway, passport| {
+            let mut claims = passport.session.identity.claims();
+            claims.insert("sub".to_owned(), passport.session.identity.original.subject.clone().into());
+            json!({ "claims": claims, "session": gateway.times(passport) })
+        })
+        .await
+    }
+
+    pub(super) async fn session(&self, request: &Parts) -> Answer {
+        self.about(request, false, Self::times).await
+    }
+
+    async fn about(&self, request: &Parts, anonymous: bool, tell: impl Fn(&Self, &Passport) -> Value) -> Answer {
+        let prefix = &self.settings.prefix;
+        if let Err(missing) = self.settings.cross_origin.clear(request, Access::Optional) {
+            return Refusal::CrossSite(missing).answer(request, prefix);
+        }
+        let mut answer = match self.identify(&request.headers).await {
+            Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
+            Admission::Nobody(_) if anonymous => reply::json(&Value::Null, request),
+            Admission::Nobody(absence) => Refusal::NoSession(absence.reason).answer(request, prefix),
+            Admission::Refused(refusal) => refusal.answer(request, prefix),
+        };
+        answer.headers_mut().extend(self.cors(&request.headers));
+        answer
+    }
+
+    /// Whole seconds until each end. A refresh or a request may move the first and the last.
+    fn times(&self, passport: &Passport) -> Value {
+        let now = self.seams.clock.now();
+        let session = passport.newest();
+        let last_seen = session.last_seen.max(self.seams.ledger.view().last_seen(session.id));
+        json!({
+            "idle_ends_in": (last_seen + self.settings.session.idle).min(session.ends).until(now).as_secs(),
+            "ends_in": session.ends.until(now).as_secs(),
+            "token_expires_in": session.grant.expires.map(|expires| expires.until(now).as_secs()),
+            "generation": session.generation,
+        })
+    }
+}

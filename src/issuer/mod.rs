@@ -1,0 +1,64 @@
+//! The authorization server over HTTP: the one place that knows an HTTP client.
+
+mod discovery;
+mod transport;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::discovery::Discovery;
+use self::transport::Transport;
+pub use self::transport::TransportError;
+use crate::gateway::{AuthorizationServer, SendError, Unavailable};
+use crate::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp};
+
+/// The configured issuer.
+#[derive(Debug)]
+pub struct HttpIssuer {
+    transport: Transport,
+    discovery: Discovery,
+}
+
+impl HttpIssuer {
+    /// An issuer that has not been asked anything yet. `ca_file` holds further roots of trust, as PEM.
+    ///
+    /// # Errors
+    /// If the roots of trust cannot be read.
+    pub fn new(issuer: Issuer, plain_http: PlainHttp, ca_file: Option<&Path>) -> Result<Self, TransportError> {
+        Ok(Self { transport: Transport::new(ca_file)?, discovery: Discovery::new(issuer, plain_http) })
+    }
+
+    /// Keeps metadata and keys fresh, for ever: soon after a failure, seldom after a success. The last good ones stay
+    /// in use meanwhile.
+    pub async fn keep_fresh(&self) {
+        self.discovery.keep_fresh(&self.transport).await;
+    }
+
+    /// Whether the issuer has been heard of.
+    pub fn is_known(&self) -> bool {
+        self.discovery.is_known()
+    }
+}
+
+#[async_trait]
+impl AuthorizationServer for HttpIssuer {
+    async fn metadata(&self) -> Result<Arc<AuthorizationServerMetadata>, Unavailable> {
+        self.discovery.metadata(&self.transport).await
+    }
+
+    async fn keys(&self, anew: bool) -> Result<Arc<JwkSet>, Unavailable> {
+        self.discovery.keys(&self.transport, anew).await
+    }
+
+    async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<http::Response<Bytes>, SendError> {
+        self.transport.send(request, deadline).await
+    }
+}

@@ -1,0 +1,119 @@
+//! One HTTP client with every limit set: no redirects, no proxy from the environment, bounded time and size.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::gateway::SendError;
+
+/// The client.
+#[derive(Debug)]
+pub(super) struct Transport(reqwest::Client);
+
+/// Why the client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The file with further roots of trust cannot be used.
+    #[error("issuer.ca_file: {0} holds no certificate that can be read; name a file with PEM certificates")]
+    CaFile(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The client cannot be built.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[from] reqwest::Error),
+}
+
+/// Larger answers are refused: metadata, keys and tokens all stay far below.
+const MAX_ANSWER: usize = 512 * 1024;
+const CONNECT: Duration = Duration::from_secs(5);
+
+impl Transport {
+    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, TransportError> {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        let (_, unreadable) = roots.add_parsable_certificates(system.certs);
+        if unreadable > 0 {
+            tracing::debug!(unreadable, "some of the system's roots of trust cannot be read");
+        }
+        if let Some(path) = ca_file {
+            let named = || TransportError::CaFile(path.display().to_string());
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|_| named())?;
+            let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|_| named())?;
+            if certificates.is_empty() {
+                return Err(named());
+            }
+            roots.add_parsable_certificates(certificates);
+        }
+        if roots.is_empty() {
+            tracing::warn!("no roots of trust were found: an https issuer cannot be verified; install ca-certificates");
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT)
+            // A connection that the server closes while a refresh is being written leaves the outcome unknown, so a
+            // fresh one for each request is worth its handshake.
+            .pool_max_idle_per_host(0)
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self(client))
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<http::Response<Bytes>, SendError> {
+        let request = reqwest::Request::try_from(request).map_err(|error| SendError::NotSent(describe(error)))?;
+        tokio::time::timeout(deadline, self.exchange(request)).await.unwrap_or(Err(SendError::TimedOut))
+    }
+
+    async fn exchange(&self, request: reqwest::Request) -> Result<http::Response<Bytes>, SendError> {
+        let mut response = self.0.execute(request).await.map_err(|error| {
+            if error.is_connect() {
+                SendError::NotSent(describe(error))
+            } else if error.is_timeout() {
+                SendError::TimedOut
+            } else {
+                SendError::Unknown(describe(error))
+            }
+        })?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| SendError::Unknown(describe(error)))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(SendError::Unknown(format!("the answer is larger than {MAX_ANSWER} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut answer = http::Response::new(body.freeze());
+        *answer.status_mut() = response.status();
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        Ok(answer)
+    }
+}
+
+/// The error and what is behind it, without the URL: queries may hold secrets.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

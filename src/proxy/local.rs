@@ -1,0 +1,45 @@
+//! Answers of our own, written to the browser.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+/// How much of a body that nobody wants is read before the answer, so that the connection can be used again.
+const DRAIN_BYTES: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Writes `answer`, after the request's body is out of the way.
+pub(super) async fn respond(session: &mut Session, answer: Response<Bytes>) -> Result<()> {
+    if session.as_downstream_mut().is_body_done() || drain(session).await {
+        // The connection may go on.
+    } else {
+        session.set_keepalive(None);
+    }
+    let (parts, body) = answer.into_parts();
+    let head = ResponseHeader::from(parts);
+    let end = body.is_empty();
+    session.write_response_header(Box::new(head), end).await?;
+    if end { Ok(()) } else { session.write_response_body(Some(body), true).await }
+}
+
+/// Whether the whole body has been read.
+async fn drain(session: &mut Session) -> bool {
+    let reading = async {
+        let mut read = 0;
+        loop {
+            match session.as_downstream_mut().read_request_body().await {
+                Ok(Some(chunk)) => read += chunk.len(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+            if read > DRAIN_BYTES {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(DRAIN_TIME, reading).await.unwrap_or(false)
+}

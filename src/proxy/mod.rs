@@ -1,0 +1,275 @@
+//! Ring 4: Pingora, and nothing but Pingora. The hooks in the order in which a request meets them, each a few lines.
+
+mod guard;
+mod local;
+mod peer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{BError, Error, ErrorSource, ErrorType, ImmutStr, Result, RetryType};
+use tokio::time::Instant;
+
+pub use self::guard::{Connections, Guard, Limits};
+pub use self::peer::Peers;
+use crate::gateway::{Decision, Failure, Forwarding, Gateway, Peer, Verdict};
+
+/// The proxy engine's side of the gateway.
+#[derive(Debug)]
+pub struct Shell {
+    gateway: Arc<Gateway>,
+    peers: Arc<Peers>,
+    limits: Limits,
+}
+
+/// What is known of one request while it is served.
+#[derive(Debug)]
+pub struct RequestContext {
+    started: Instant,
+    forwarding: Option<Box<Forwarding>>,
+    /// How many addresses of the upstream have been tried.
+    attempts: usize,
+    body_bytes: u64,
+}
+
+/// The upstream's answer calls for one more attempt. Only our own code makes this error.
+const REPEAT: ErrorType = ErrorType::Custom("RepeatWithNewerToken");
+/// The request body is larger than the limit.
+const TOO_LARGE: ErrorType = ErrorType::Custom("RequestBodyTooLarge");
+/// How long a browser's connection may be idle between two requests, and how long a request's head may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A stream that was upgraded is quiet for as long as it likes.
+const STREAM_IDLE: Duration = Duration::from_secs(24 * 3600);
+
+impl Shell {
+    /// A shell around `gateway`, whose upstreams are found through `peers`.
+    pub const fn new(gateway: Arc<Gateway>, peers: Arc<Peers>, limits: Limits) -> Self {
+        Self { gateway, peers, limits }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Shell {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext { started: Instant::now(), forwarding: None, attempts: 0, body_bytes: 0 }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
+        // None: compressing answers that mix secrets with reflected input invites BREACH, and buffers event streams.
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestContext) -> Result<()> {
+        guard::head_arrived();
+        if session.get_keepalive().is_some() {
+            // Without this a connection that has had one request may stay idle for ever.
+            session.set_keepalive(Some(KEEP_ALIVE.as_secs()));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        if let Some(refusal) = self.limits.refusal(session.req_header()) {
+            let answer = refusal.answer(session.req_header(), "");
+            return local::respond(session, answer).await.map(|()| true);
+        }
+        let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        // Only in tests without a socket is there no address.
+        let peer = Peer { address: address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)) };
+        match self.gateway.decide(session.req_header(), peer).await {
+            Decision::Respond(answer) => local::respond(session, answer).await.map(|()| true),
+            Decision::Forward(forwarding) => {
+                if is_stream(session.req_header()) {
+                    session.set_read_timeout(Some(STREAM_IDLE));
+                }
+                ctx.forwarding = Some(forwarding);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        let forwarding = ctx.forwarding.as_ref().ok_or_else(undecided)?;
+        let mut peer = self.peers.select(forwarding.upstream(), ctx.attempts).await?;
+        if is_stream(session.req_header()) {
+            peer.options.read_timeout = None;
+        }
+        Ok(Box::new(peer))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let edits = ctx.forwarding.as_mut().ok_or_else(undecided)?.attempt();
+        for name in edits.remove {
+            request.remove_header(name);
+        }
+        for (name, value) in edits.set {
+            request.insert_header(name, value)?;
+        }
+        request.set_uri(http::Uri::from(edits.target.clone()));
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if ctx.body_bytes > self.limits.max_body_bytes {
+            return Error::e_explain(TOO_LARGE, "the request body is larger than server.max_body_bytes");
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let Some(forwarding) = &mut ctx.forwarding else { return Ok(()) };
+        match forwarding.answered(response.status).await {
+            Verdict::Repeat if !session.as_ref().retry_buffer_truncated() => {
+                let mut error = Error::explain(REPEAT, "the token has been replaced meanwhile");
+                error.retry = RetryType::Decided(true);
+                Err(error)
+            }
+            Verdict::Repeat | Verdict::Pass => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
+        let Some(forwarding) = ctx.forwarding.as_ref().filter(|_| !interim) else { return Ok(()) };
+        let edits = forwarding.depart(&response.headers);
+        for name in edits.remove {
+            response.remove_header(&name);
+        }
+        for (name, value) in edits.set {
+            response.insert_header(name, value)?;
+        }
+        for (name, value) in edits.append {
+            response.append_header(name, value)?;
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut error: BError,
+    ) -> BError {
+        // Nothing was sent yet, so the next address of the upstream may be tried, whatever the method.
+        ctx.attempts += 1;
+        let more = ctx.forwarding.as_ref().is_some_and(|it| ctx.attempts < self.peers.count(it.upstream()));
+        error.set_retry(more);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: BError,
+        _ctx: &mut RequestContext,
+        client_reused: bool,
+    ) -> BError {
+        if error.etype == REPEAT {
+            return error;
+        }
+        // A proxy must not repeat what is not idempotent (RFC 9110 section 9.2.2).
+        if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(client_reused);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let failure = match (&error.etype, &error.esource) {
+            (etype, _) if *etype == TOO_LARGE => Failure::BodyTooLarge,
+            (
+                ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::ConnectTimedout,
+                ErrorSource::Upstream,
+            ) => Failure::TimedOut,
+            (_, ErrorSource::Upstream) => Failure::Unreachable,
+            // The browser has left; there is nobody to answer.
+            (_, ErrorSource::Downstream) => return gone,
+            (_, ErrorSource::Internal | ErrorSource::Unset) => Failure::Internal,
+        };
+        if session.response_written().is_some() {
+            return gone;
+        }
+        tracing::warn!(cause = %cause(error), ?failure, "a request cannot be forwarded");
+        let Some(forwarding) = &ctx.forwarding else { return gone };
+        let answer = forwarding.failed(failure);
+        let error_code = answer.status().as_u16();
+        match local::respond(session, answer).await {
+            Ok(()) => FailToProxy { error_code, can_reuse_downstream: false },
+            Err(_) => gone,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        guard::request_done();
+        let request = session.req_header();
+        tracing::info!(
+            target: "access",
+            method = request.method.as_str(),
+            path = request.uri.path(),
+            status = session.response_written().map_or(0, |response| response.status.as_u16()),
+            milliseconds = u64::try_from(ctx.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            session = ctx.forwarding.as_ref().is_some_and(|it| it.has_session()),
+            error = error.map(|error| tracing::field::display(cause(error))),
+        );
+    }
+
+    /// The engine's own words for a request hold its query; ours must not: a callback's query is a code.
+    fn request_summary(&self, session: &Session, _ctx: &RequestContext) -> String {
+        format!("{} {}", session.req_header().method, session.req_header().uri.path())
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestContext, error: &Error) -> bool {
+        // Told by `fail_to_proxy` already, or of no interest: a browser that leaves is no error.
+        matches!(error.esource, ErrorSource::Downstream | ErrorSource::Upstream)
+    }
+}
+
+/// Whether the request asks for a stream that may be silent for long: a WebSocket or server-sent events.
+fn is_stream(request: &RequestHeader) -> bool {
+    let events = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text.contains("text/event-stream"));
+    request.headers.contains_key(http::header::UPGRADE) || request.headers.get(http::header::ACCEPT).is_some_and(events)
+}
+
+/// What went wrong, without the request: the engine's own rendering may hold header fields.
+fn cause(error: &Error) -> String {
+    let context = error.context.as_ref().map_or("", ImmutStr::as_str);
+    format!("{} {context}", error.etype.as_str()).trim_end().to_owned()
+}
+
+fn undecided() -> BError {
+    Error::explain(ErrorType::InternalError, "a request was forwarded that was not decided")
+}

@@ -1,0 +1,105 @@
+//! Where upstreams are: their addresses, looked up beside the requests, and how they are connected to.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use url::Host;
+
+use crate::gateway::route::Upstream;
+
+/// The upstreams of a site, and their addresses.
+#[derive(Debug)]
+pub struct Peers {
+    by_url: HashMap<String, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    upstream: Arc<Upstream>,
+    /// The last good answer of the resolver.
+    addresses: ArcSwap<Vec<SocketAddr>>,
+}
+
+/// How often names are looked up again.
+const LOOK_UP: Duration = Duration::from_secs(10);
+/// Below the five seconds after which Node.js closes an idle connection: a request that is not idempotent must not meet
+/// a connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(4);
+
+impl Peers {
+    /// Looks every upstream up once. One that cannot be found yet is looked up again later.
+    pub async fn find(upstreams: Vec<Arc<Upstream>>) -> Self {
+        let mut by_url = HashMap::new();
+        for upstream in upstreams {
+            let known = Known { upstream: Arc::clone(&upstream), addresses: ArcSwap::default() };
+            known.look_up().await;
+            by_url.insert(upstream.url.to_string(), known);
+        }
+        Self { by_url }
+    }
+
+    /// Keeps the addresses of named upstreams up to date, for ever.
+    pub async fn keep_found(&self) {
+        loop {
+            tokio::time::sleep(LOOK_UP).await;
+            for known in self.by_url.values() {
+                known.look_up().await;
+            }
+        }
+    }
+
+    /// The `attempt`-th address of `upstream`, and how to connect to it.
+    pub(super) async fn select(&self, upstream: &Upstream, attempt: usize) -> Result<HttpPeer> {
+        let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the upstream's name is not known to the resolver");
+        let known = self.by_url.get(upstream.url.as_str()).ok_or_else(unknown)?;
+        if known.addresses.load().is_empty() {
+            known.look_up().await;
+        }
+        let addresses = known.addresses.load();
+        let address = addresses.get(attempt % addresses.len().max(1)).ok_or_else(|| unknown().into_up())?;
+        let tls = upstream.url.scheme() == "https";
+        let mut peer = HttpPeer::new(*address, tls, upstream.url.host_str().unwrap_or_default().to_owned());
+        // Connections to different upstreams are never shared, even where they have one address.
+        let mut hasher = DefaultHasher::new();
+        upstream.url.as_str().hash(&mut hasher);
+        peer.group_key = hasher.finish();
+        peer.options.connection_timeout = Some(upstream.connect_timeout);
+        peer.options.total_connection_timeout = Some(upstream.connect_timeout * 2);
+        peer.options.read_timeout = Some(upstream.read_timeout);
+        peer.options.write_timeout = Some(upstream.read_timeout);
+        peer.options.idle_timeout = Some(IDLE);
+        Ok(peer)
+    }
+
+    /// How many addresses `upstream` has.
+    pub(super) fn count(&self, upstream: &Upstream) -> usize {
+        self.by_url.get(upstream.url.as_str()).map_or(0, |known| known.addresses.load().len())
+    }
+}
+
+impl Known {
+    async fn look_up(&self) {
+        let port = self.upstream.url.port_or_known_default().unwrap_or(80);
+        let found: Vec<SocketAddr> = match self.upstream.url.host() {
+            Some(Host::Ipv4(address)) => vec![SocketAddr::from((address, port))],
+            Some(Host::Ipv6(address)) => vec![SocketAddr::from((address, port))],
+            Some(Host::Domain(name)) => match tokio::net::lookup_host((name, port)).await {
+                Ok(addresses) => addresses.collect(),
+                Err(error) => {
+                    tracing::warn!(name, %error, "an upstream's name cannot be looked up; known addresses stay in use");
+                    return;
+                }
+            },
+            None => Vec::new(),
+        };
+        if !found.is_empty() && **self.addresses.load() != found {
+            self.addresses.store(Arc::new(found));
+        }
+    }
+}
