@@ -1,0 +1,214 @@
+//! `/authorize`: who is this, and may the client know? (RFC 6749 section 4.1, OpenID Connect Core section 3.1.2)
+
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use cookie::Cookie;
+use url::Url;
+use vestibule::clock::Timestamp;
+
+use super::book::{Authentication, Grant, Granted, User};
+use super::message::{Fields, Received, page_reply, see_other};
+use super::serving::lock;
+use super::{Inner, Login, pages};
+
+/// The cookie by which the issuer knows again who has signed in.
+pub(super) const LOGIN_COOKIE: &str = "demo-issuer-login";
+
+/// The authorization endpoint.
+///
+/// What is wrong with the client or its redirect URI is told to the person, because sending the browser on would make
+/// this an open redirector; everything else is told to the client (RFC 6749 section 4.1.2.1).
+pub(super) fn authorize(inner: &Inner, request: &Received) -> Response {
+    let client = match client(inner, &request.query) {
+        Ok(client) => client,
+        Err(why) => return page_reply(StatusCode::BAD_REQUEST, pages::problem("This sign-in link is broken", why)),
+    };
+    if is_from_elsewhere(request) {
+        let why = "The form was sent by another site.";
+        return page_reply(StatusCode::FORBIDDEN, pages::problem("Sign-in refused", why));
+    }
+    let asked = match Asked::read(&request.query) {
+        Ok(asked) => asked,
+        Err(error) => return client.refuse(inner, error),
+    };
+    match asked.answer(inner, request) {
+        Answer::Page => page_reply(StatusCode::OK, pages::sign_in(&request.query.encoded(), &asked.hint)),
+        Answer::Refused(error) => client.refuse(inner, error),
+        Answer::SignedIn { login, cookie } => {
+            let Asked { scope, nonce, challenge, .. } = asked;
+            let grant = Grant { by: login, scope, nonce };
+            let granted = Granted { grant, redirect_uri: client.redirect_uri.to_owned(), challenge };
+            let code = lock(&inner.book).code(granted, inner.clock.now());
+            with_cookie(client.redirect(inner, &[("code", &code)]), cookie)
+        }
+    }
+}
+
+/// The value of the issuer's own cookie.
+pub(super) fn login_cookie(request: &Received) -> Option<String> {
+    Cookie::split_parse(request.header(header::COOKIE)?)
+        .flatten()
+        .find(|cookie| cookie.name() == LOGIN_COOKIE)
+        .map(|cookie| cookie.value().to_owned())
+}
+
+/// Whether the browser says that another site made it post this.
+pub(super) fn is_from_elsewhere(request: &Received) -> bool {
+    request.method == Method::POST && request.headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin")
+}
+
+/// Where the browser may be sent, once that is certain.
+struct Client<'a> {
+    redirect_uri: &'a str,
+    target: Url,
+    state: Option<&'a str>,
+}
+
+fn client<'a>(inner: &Inner, query: &'a Fields) -> Result<Client<'a>, &'static str> {
+    if query.repeated().is_some() {
+        return Err("It names a parameter twice.");
+    }
+    if query.get("client_id") != Some(inner.options.client_id.as_str()) {
+        return Err("It names an application that is not registered here.");
+    }
+    // Compared as exact strings (RFC 9700 section 2.1).
+    let redirect_uri = query
+        .get("redirect_uri")
+        .filter(|uri| lock(&inner.redirect_uris).iter().any(|registered| registered == uri))
+        .ok_or("It names a return address that is not registered here.")?;
+    let target = Url::parse(redirect_uri).map_err(|_| "The registered return address is no URL.")?;
+    Ok(Client { redirect_uri, target, state: query.get("state") })
+}
+
+impl Client<'_> {
+    fn refuse(&self, inner: &Inner, Error { code, description }: Error) -> Response {
+        self.redirect(inner, &[("error", code), ("error_description", description)])
+    }
+
+    fn redirect(&self, inner: &Inner, fields: &[(&str, &str)]) -> Response {
+        let mut target = self.target.clone();
+        let mut query = target.query_pairs_mut();
+        query.extend_pairs(fields);
+        if let Some(state) = self.state {
+            query.append_pair("state", state);
+        }
+        // RFC 9207 section 2: on errors too.
+        if inner.options.announce.issuer_parameter {
+            query.append_pair("iss", &inner.url);
+        }
+        drop(query);
+        see_other(&target)
+    }
+}
+
+struct Error {
+    code: &'static str,
+    description: &'static str,
+}
+
+/// What the client asks, understood.
+struct Asked {
+    scope: String,
+    nonce: Option<String>,
+    challenge: String,
+    prompt: Prompt,
+    max_age: Option<u64>,
+    hint: String,
+}
+
+enum Prompt {
+    Login,
+    None,
+    AsNeeded,
+}
+
+enum Answer {
+    /// The person is asked.
+    Page,
+    SignedIn {
+        login: Authentication,
+        /// The new cookie, if this is a new sign-in.
+        cookie: Option<String>,
+    },
+    Refused(Error),
+}
+
+impl Asked {
+    fn read(query: &Fields) -> Result<Self, Error> {
+        let refuse = |code, description| Err(Error { code, description });
+        let text = |name| query.get(name).unwrap_or_default().to_owned();
+        if query.get("request").is_some() {
+            return refuse("request_not_supported", "request objects are not offered");
+        }
+        if query.get("request_uri").is_some() {
+            return refuse("request_uri_not_supported", "request objects are not offered");
+        }
+        if query.get("response_type") != Some("code") {
+            return refuse("unsupported_response_type", "response_type must be code");
+        }
+        if query.get("response_mode").is_some_and(|mode| mode != "query") {
+            return refuse("invalid_request", "response_mode must be query");
+        }
+        if query.get("code_challenge_method") != Some("S256") || query.get("code_challenge").is_none() {
+            return refuse("invalid_request", "a code_challenge by the method S256 is needed");
+        }
+        let prompts: Vec<&str> = query.get("prompt").unwrap_or_default().split(' ').collect();
+        let prompt = match prompts.as_slice() {
+            ["none"] => Prompt::None,
+            several if several.contains(&"none") => return refuse("invalid_request", "prompt=none stands alone"),
+            several if several.contains(&"login") || several.contains(&"select_account") => Prompt::Login,
+            _ => Prompt::AsNeeded,
+        };
+        let max_age = match query.get("max_age").map(str::parse) {
+            None => None,
+            Some(Ok(seconds)) => Some(seconds),
+            Some(Err(_)) => return refuse("invalid_request", "max_age is not a number of seconds"),
+        };
+        Ok(Self {
+            scope: text("scope"),
+            nonce: query.get("nonce").map(str::to_owned),
+            challenge: text("code_challenge"),
+            prompt,
+            max_age,
+            hint: text("login_hint"),
+        })
+    }
+
+    fn answer(&self, inner: &Inner, request: &Received) -> Answer {
+        let now = inner.clock.now();
+        if request.method == Method::POST {
+            return match request.form.get("user").map(User::of_sub) {
+                Some(Some(user)) => sign_in(inner, user, now),
+                Some(None) => {
+                    Answer::Refused(Error { code: "access_denied", description: "the person did not sign in" })
+                }
+                None => Answer::Page,
+            };
+        }
+        let known = login_cookie(request).and_then(|cookie| lock(&inner.book).signed_in(&cookie).cloned());
+        let known = known.filter(|login| self.max_age.is_none_or(|seconds| now.since(login.at).as_secs() <= seconds));
+        match (&self.prompt, known) {
+            (Prompt::None | Prompt::AsNeeded, Some(login)) => Answer::SignedIn { login, cookie: None },
+            (Prompt::None, None) => {
+                Answer::Refused(Error { code: "login_required", description: "nobody is signed in" })
+            }
+            (Prompt::Login, _) | (Prompt::AsNeeded, None) => match *lock(&inner.login) {
+                Login::Page => Answer::Page,
+                Login::Automatic(user) => sign_in(inner, user, now),
+            },
+        }
+    }
+}
+
+fn sign_in(inner: &Inner, user: User, now: Timestamp) -> Answer {
+    let (cookie, login) = lock(&inner.book).sign_in(user, now);
+    Answer::SignedIn { login, cookie: Some(cookie) }
+}
+
+fn with_cookie(mut response: Response, value: Option<String>) -> Response {
+    let line = value.map(|value| format!("{LOGIN_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax"));
+    if let Some(Ok(line)) = line.as_deref().map(HeaderValue::from_str) {
+        response.headers_mut().insert(header::SET_COOKIE, line);
+    }
+    response
+}

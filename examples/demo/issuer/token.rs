@@ -1,0 +1,183 @@
+//! `/token`, `/revoke` and `/userinfo`: what clients call.
+
+use std::io;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64_simd::STANDARD;
+use serde_json::{Map, Value, json};
+use vestibule::secret::constant_time_eq;
+
+use super::book::{Grant, Issued, Refused};
+use super::message::{Received, bare, json_reply, refusal};
+use super::serving::lock;
+use super::signing::half_hash;
+use super::{Document, Inner};
+
+/// How long an ID token may be used.
+const ID_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+
+/// The token endpoint (RFC 6749 section 3.2).
+pub(super) fn token(inner: &Inner, request: &Received) -> Response {
+    if let Err(stranger) = authenticate(inner, request) {
+        return stranger.reply();
+    }
+    let form = &request.form;
+    if let Some(name) = form.repeated() {
+        return refusal(StatusCode::BAD_REQUEST, "invalid_request", &format!("{name} comes twice"));
+    }
+    let now = inner.clock.now();
+    let outcome = match form.get("grant_type") {
+        Some("authorization_code") => {
+            let (Some(code), Some(uri), Some(verifier)) =
+                (form.get("code"), form.get("redirect_uri"), form.get("code_verifier"))
+            else {
+                let description = "code, redirect_uri and code_verifier are needed";
+                return refusal(StatusCode::BAD_REQUEST, "invalid_request", description);
+            };
+            lock(&inner.book).redeem(code, uri, verifier, now)
+        }
+        Some("refresh_token") => {
+            let Some(token) = form.get("refresh_token") else {
+                return refusal(StatusCode::BAD_REQUEST, "invalid_request", "refresh_token is needed");
+            };
+            lock(&inner.book).refresh(token, now)
+        }
+        Some(_) => return refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", "not offered here"),
+        None => return refusal(StatusCode::BAD_REQUEST, "invalid_request", "grant_type is needed"),
+    };
+    match outcome {
+        Ok(issued) => tokens(inner, &issued)
+            .unwrap_or_else(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())),
+        Err(Refused(reason)) => refusal(StatusCode::BAD_REQUEST, "invalid_grant", reason),
+    }
+}
+
+/// The revocation endpoint (RFC 7009): an unknown token counts as revoked.
+pub(super) fn revoke(inner: &Inner, request: &Received) -> Response {
+    if let Err(stranger) = authenticate(inner, request) {
+        return stranger.reply();
+    }
+    let Some(token) = request.form.get("token") else {
+        return refusal(StatusCode::BAD_REQUEST, "invalid_request", "token is needed");
+    };
+    lock(&inner.book).revoke(token);
+    bare(StatusCode::OK)
+}
+
+/// The userinfo endpoint (OpenID Connect Core section 5.3).
+pub(super) fn userinfo(inner: &Inner, request: &Received) -> Response {
+    let book = lock(&inner.book);
+    let grant = request.credential("bearer").and_then(|token| book.active(token, inner.clock.now()));
+    match grant {
+        Some(grant) => {
+            let mut claims = profile(grant);
+            inner.script.edited(Document::Userinfo, &mut claims);
+            json_reply(StatusCode::OK, claims)
+        }
+        None => challenge(bare(StatusCode::UNAUTHORIZED), "Bearer error=\"invalid_token\""),
+    }
+}
+
+/// Why a client is not believed.
+enum Stranger {
+    ProvenTwice,
+    Unproven,
+}
+
+impl Stranger {
+    fn reply(&self) -> Response {
+        match self {
+            Self::ProvenTwice => {
+                refusal(StatusCode::BAD_REQUEST, "invalid_request", "the client proves itself in two ways")
+            }
+            Self::Unproven => {
+                let refused = refusal(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret");
+                challenge(refused, "Basic realm=\"issuer\"")
+            }
+        }
+    }
+}
+
+/// Asks the client for its secret: in the header or in the form, and not in both (RFC 6749 section 2.3.1).
+fn authenticate(inner: &Inner, request: &Received) -> Result<(), Stranger> {
+    let form = (request.form.get("client_id"), request.form.get("client_secret"));
+    let presented = match (request.credential("basic"), form) {
+        (Some(_), (_, Some(_))) => return Err(Stranger::ProvenTwice),
+        (Some(basic), _) => basic_credentials(basic),
+        (None, (Some(id), Some(secret))) => Some((id.to_owned(), secret.to_owned())),
+        (None, _) => None,
+    };
+    let options = &inner.options;
+    let is_known = presented.is_some_and(|(id, secret)| {
+        id == options.client_id && constant_time_eq(secret.as_bytes(), options.client_secret.expose().as_bytes())
+    });
+    if is_known { Ok(()) } else { Err(Stranger::Unproven) }
+}
+
+/// Both halves are form-encoded before they are joined.
+fn basic_credentials(encoded: &str) -> Option<(String, String)> {
+    let joined = String::from_utf8(STANDARD.decode_to_vec(encoded).ok()?).ok()?;
+    let decode = |half: &str| {
+        let spaced = half.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
+    };
+    let (id, secret) = joined.split_once(':')?;
+    Some((decode(id)?, decode(secret)?))
+}
+
+fn tokens(inner: &Inner, issued: &Issued) -> io::Result<Response> {
+    let Issued { access_token, refresh_token, grant } = issued;
+    let mut body = Map::new();
+    body.insert("access_token".to_owned(), json!(access_token));
+    body.insert("token_type".to_owned(), json!("Bearer"));
+    body.insert("expires_in".to_owned(), json!(inner.options.access_token_ttl.as_secs()));
+    body.insert("scope".to_owned(), json!(grant.scope));
+    if let Some(token) = refresh_token {
+        body.insert("refresh_token".to_owned(), json!(token));
+    }
+    if grant.has_scope("openid") {
+        body.insert("id_token".to_owned(), json!(id_token(inner, grant, access_token)?));
+    }
+    inner.script.edited(Document::TokenResponse, &mut body);
+    Ok(json_reply(StatusCode::OK, body))
+}
+
+fn id_token(inner: &Inner, grant: &Grant, access_token: &str) -> io::Result<String> {
+    let now = inner.clock.now();
+    let mut claims = profile(grant);
+    let mut state = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    state("iss", json!(inner.url));
+    state("aud", json!(inner.options.client_id));
+    state("iat", json!(now.as_secs()));
+    state("exp", json!((now + ID_TOKEN_LIFETIME).as_secs()));
+    state("auth_time", json!(grant.by.at.as_secs()));
+    state("sid", json!(grant.by.sid));
+    state("at_hash", json!(half_hash(access_token)));
+    if let Some(nonce) = &grant.nonce {
+        state("nonce", json!(nonce));
+    }
+    inner.script.edited(Document::IdToken, &mut claims);
+    let token = lock(&inner.keys).sign("JWT", &claims)?;
+    lock(&inner.id_tokens).push(token.clone());
+    Ok(token)
+}
+
+fn profile(grant: &Grant) -> Map<String, Value> {
+    let user = grant.by.user;
+    let mut claims = Map::from_iter([("sub".to_owned(), json!(user.sub()))]);
+    if grant.has_scope("profile") {
+        claims.insert("name".to_owned(), json!(user.name()));
+    }
+    if grant.has_scope("email") {
+        claims.insert("email".to_owned(), json!(user.email()));
+        claims.insert("email_verified".to_owned(), json!(true));
+    }
+    claims
+}
+
+fn challenge(mut response: Response, with: &'static str) -> Response {
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(with));
+    response
+}
