@@ -91,7 +91,7 @@ fn free_port(wanted: u16) -> io::Result<u16> {
 
 fn configuration(port: u16, issuer: &str, api: &str) -> String {
     let spa = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/spa");
-    let spa = toml::Value::from(spa.to_string_lossy());
+    let spa = toml::Value::from(&*spa.to_string_lossy());
     format!(
         r#"# The demo's configuration. In production: https, a ledger that survives a restart, secrets kept elsewhere.
 [server]

@@ -72,7 +72,7 @@ fn page(title: &str, lead: &str, content: &str) -> String {
 <p class="lead">{lead}</p>
 {content}
 </main>
-<footer>It lives in this process, forgets everything when it stops, and speaks OpenID Connect.</footer>
+<footer>It lives inside the demo, forgets everything when that stops, and speaks OpenID Connect.</footer>
 </body>
 </html>
 "#,
