@@ -59,6 +59,8 @@ pub struct Passport {
 const LINGER: Duration = Duration::from_secs(60);
 /// An answer that takes longer than this from its decision carries no cookie: too much may have happened.
 const STALE: Duration = Duration::from_secs(30);
+/// A request follows a session that moves on so many times; each step is a refresh that another request has made.
+const MAX_STEPS: usize = 3;
 /// The idle limit slides at most this often.
 const SLIDE: Duration = Duration::from_secs(60);
 
@@ -66,7 +68,7 @@ impl Passport {
     /// The newest session that this request knows of, its own flight's landing included.
     pub fn newest(&self) -> Arc<Session> {
         let landed = self.slot.as_ref().and_then(|slot| match &*slot.borrow() {
-            Some(Landing::Advanced(newer)) => Some(Arc::clone(newer)),
+            Some(Landing::Advanced(newer) | Landing::Found(newer)) => Some(Arc::clone(newer)),
             Some(Landing::Ended(_) | Landing::Unavailable(_)) | None => None,
         });
         landed.filter(|newer| newer.generation > self.session.generation).unwrap_or_else(|| Arc::clone(&self.session))
@@ -112,28 +114,32 @@ impl Gateway {
 
     /// Sees to it that the access token is good: refreshes beside the request when it is time, waits when it is late.
     async fn freshen(&self, mut passport: Passport) -> Admission {
-        let now = self.seams.clock.now();
-        match passport.session.freshness(self.settings.session.ahead, now) {
-            Freshness::Good => Admission::Admitted(passport),
-            Freshness::Due => {
-                passport.slot = Some(self.broker.depart(&passport.session));
-                Admission::Admitted(passport)
-            }
-            Freshness::Spent => {
-                let slot = self.broker.depart(&passport.session);
-                match self.broker.arrival(slot).await {
-                    Landing::Advanced(newer) => {
-                        passport.session = newer;
-                        passport.decided = self.seams.clock.now();
-                        Admission::Admitted(passport)
-                    }
-                    Landing::Ended(ending) => self.ended(&passport.session, ending, now),
-                    Landing::Unavailable(until) => {
-                        Admission::Refused(Refusal::IssuerUnavailable(until.until(self.seams.clock.now())))
+        for _ in 0..MAX_STEPS {
+            let now = self.seams.clock.now();
+            match passport.session.freshness(self.settings.session.ahead, now) {
+                Freshness::Good => return Admission::Admitted(passport),
+                Freshness::Due => {
+                    passport.slot = Some(self.broker.depart(&passport.session));
+                    return Admission::Admitted(passport);
+                }
+                Freshness::Spent => {
+                    let slot = self.broker.depart(&passport.session);
+                    let landing = self.broker.arrival(slot).await;
+                    passport.decided = self.seams.clock.now();
+                    match landing {
+                        Landing::Advanced(newer) => {
+                            return Admission::Admitted(Passport { session: newer, ..passport });
+                        }
+                        Landing::Found(newer) => passport.session = newer,
+                        Landing::Ended(ending) => return self.ended(&passport.session, ending, now),
+                        Landing::Unavailable(until) => {
+                            return Admission::Refused(Refusal::IssuerUnavailable(until.until(passport.decided)));
+                        }
                     }
                 }
             }
         }
+        Admission::Refused(Refusal::IssuerUnavailable(Duration::from_secs(1)))
     }
 
     /// The cookies that an answer to this request has to carry, decided at the moment when its head leaves.

@@ -36,8 +36,10 @@ pub struct RefreshPolicy {
 /// What a flight has come to.
 #[derive(Clone, Debug)]
 pub enum Landing {
-    /// There is a newer session.
+    /// There is a newer session, with a token that has just been obtained.
     Advanced(Arc<Session>),
+    /// There is a newer session in the ledger already. How fresh its token is has to be looked at.
+    Found(Arc<Session>),
     /// The session is over.
     Ended(Ending),
     /// Not now, and not before that moment. The session is as it was.
@@ -187,7 +189,7 @@ impl Broker {
     /// The landing for a session that the ledger has moved on from, if that settles the matter.
     fn landing_of(&self, session: &Session, newest: Newest) -> Landing {
         match self.read(session, newest) {
-            Resolved::Newer(newer) => Landing::Advanced(newer),
+            Resolved::Newer(newer) => Landing::Found(newer),
             Resolved::Ended(ending) => Landing::Ended(ending),
             // Whoever holds the newer cookie goes on; this one has nothing to spend.
             Resolved::Current | Resolved::Outdated | Resolved::Replayed => {
@@ -318,7 +320,7 @@ impl Broker {
         let error = match TokenSet::read(&response) {
             Ok(tokens) => {
                 self.health.succeeded(now);
-                return self.verify(session, right, metadata, tokens).await;
+                return self.verify(session, right, metadata, tokens, asked).await;
             }
             Err(error) => error,
         };
@@ -360,6 +362,7 @@ impl Broker {
         right: Right,
         metadata: &AuthorizationServerMetadata,
         mut tokens: TokenSet,
+        asked: Timestamp,
     ) -> Flown {
         if tokens.id_token.is_some()
             && let Err(error) = self.check_refreshed(session, metadata, &tokens).await
@@ -372,13 +375,13 @@ impl Broker {
                 }
                 oauth::Error::Callback(_) | oauth::Error::IssuerRefused { .. } | oauth::Error::IssuerMisbehaved(_) => {
                     tracing::error!(%error, "a refresh brought an ID token that is not this session's");
-                    let stranger = session.renewed(tokens, self.seams.clock.now());
+                    let stranger = session.renewed(tokens, asked, self.seams.clock.now());
                     self.seams.revoke(&self.client, &stranger);
                     return self.conclude(session, right).await;
                 }
             }
         }
-        let newer = session.renewed(tokens, self.seams.clock.now());
+        let newer = session.renewed(tokens, asked, self.seams.clock.now());
         Flown::Refreshed { newer: Arc::new(newer), fence: right.fence }
     }
 
@@ -543,7 +546,7 @@ impl Flight {
         match &*self.slot.borrow() {
             None => self.slot.has_changed().is_ok(),
             Some(Landing::Unavailable(until)) => *until > now,
-            Some(Landing::Advanced(_) | Landing::Ended(_)) => false,
+            Some(Landing::Advanced(_) | Landing::Found(_) | Landing::Ended(_)) => false,
         }
     }
 }

@@ -205,6 +205,7 @@ impl Gateway {
         let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
         let redemption: CodeRedemption = transaction.accept(response, &metadata, self.seams.clock.now())?;
         let (request, pending) = redemption.token_request(&self.client, &metadata);
+        let asked = self.seams.clock.now();
         let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
             tracing::warn!(%error, "a code cannot be redeemed");
             Error::IssuerMisbehaved("it did not answer the token request".into())
@@ -216,7 +217,8 @@ impl Gateway {
             .with_keys(|keys| pending.finish(&self.client, &metadata, &tokens, keys, self.seams.clock.now()))
             .await?;
         let random = &*self.seams.random;
-        let session = Session::establish(verified, tokens, &self.settings.session, random, self.seams.clock.now());
+        let session =
+            Session::establish(verified, tokens, &self.settings.session, random, asked, self.seams.clock.now());
         tracing::info!(
             target: "audit",
             event = "login.succeeded",

@@ -135,16 +135,18 @@ impl Ledger {
             let loaded = self.store.load(key).await?;
             let before: Record = decode(loaded.bytes.as_deref())?;
             let (after, reply) = protocol::step(before.clone(), operation, loaded.now);
-            if after == before {
-                return Ok(reply);
-            }
-            let change = after.change_since(&before);
-            let write =
-                Write { bytes: encode(&after), keep_until: after.keep_until(), change: change.map(|it| (session, it)) };
-            match self.store.swap(key, loaded.version, write).await? {
+            let change = after.change_since(&before).map(|change| (session, change));
+            let stored = if after == before {
+                Swapped::Done
+            } else {
+                let write = Write { bytes: encode(&after), keep_until: after.keep_until(), change };
+                self.store.swap(key, loaded.version, write).await?
+            };
+            match stored {
                 Swapped::Moved => {}
                 Swapped::Done => {
-                    if let Some(change) = change {
+                    // All of it, not the change alone: an earlier write may have been done and its answer lost.
+                    for change in after.state() {
                         self.view.hear(session, change, after.keep_until());
                     }
                     return Ok(reply);

@@ -114,6 +114,13 @@ impl Record {
         (self.settled > before.settled).then_some(Change::Settled(self.settled))
     }
 
+    /// What a replica that has heard of nothing would have to hear.
+    pub fn state(&self) -> impl Iterator<Item = Change> + use<> {
+        let advanced = (self.newest > 0).then_some(Change::Advanced(self.newest));
+        let settled = (self.settled > 0).then_some(Change::Settled(self.settled));
+        advanced.into_iter().chain(settled).chain(self.ending.map(Change::Ended))
+    }
+
     /// A cookie that unsealed is proof of its generation, even if the ledger has forgotten it.
     fn raise(&mut self, generation: u64) {
         if generation > self.newest {

@@ -77,7 +77,7 @@ impl Identity {
 pub struct Grant {
     /// What API calls carry.
     pub access_token: AccessToken,
-    /// When it was received.
+    /// When it was asked for: its life may have begun any time since, so this is when it is counted from.
     pub obtained: Timestamp,
     /// When it expires; none if the server does not say and it cannot be refreshed.
     pub expires: Option<Timestamp>,
@@ -145,12 +145,14 @@ pub struct UnknownFormat;
 const FORMAT: u8 = 1;
 
 impl Session {
-    /// Begins a session: the only way to make one, and only a verified login can be turned into it.
+    /// Begins a session with tokens that were asked for at `asked`: the only way to make one, and only a verified login
+    /// can be turned into it.
     pub fn establish(
         login: VerifiedLogin,
         tokens: TokenSet,
         policy: &SessionPolicy,
         random: &dyn Random,
+        asked: Timestamp,
         now: Timestamp,
     ) -> Self {
         let claims: serde_json::Map<_, _> =
@@ -163,7 +165,7 @@ impl Session {
             claims: serde_json::Value::Object(claims).to_string(),
         };
         let announced = tokens.refresh_expires_in.unwrap_or(policy.absolute);
-        let grant = Grant::of(tokens, None, now);
+        let grant = Grant::of(tokens, None, asked);
         // Without a refresh token the session cannot outlive the access token.
         let forced = grant.expires.filter(|_| grant.refresh_token.is_none());
         let ends = now + policy.absolute.min(announced);
@@ -179,13 +181,13 @@ impl Session {
         }
     }
 
-    /// The same session with the tokens of a refresh.
+    /// The same session with the tokens of a refresh that was asked for at `asked`.
     #[must_use]
-    pub fn renewed(&self, tokens: TokenSet, now: Timestamp) -> Self {
+    pub fn renewed(&self, tokens: TokenSet, asked: Timestamp, now: Timestamp) -> Self {
         Self {
             generation: self.generation + 1,
             last_seen: now.max(self.last_seen),
-            grant: Grant::of(tokens, Some(&self.grant), now),
+            grant: Grant::of(tokens, Some(&self.grant), asked),
             ..self.clone()
         }
     }
@@ -251,13 +253,13 @@ impl Session {
 
 impl Grant {
     /// The grant of a token response; what the response leaves out is kept from before (RFC 6749 section 6).
-    fn of(tokens: TokenSet, before: Option<&Self>, now: Timestamp) -> Self {
+    fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp) -> Self {
         let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
         let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
         Self {
             access_token: tokens.access_token,
-            obtained: now,
-            expires: tokens.expires_in.or(assumed).map(|lifetime| now + lifetime),
+            obtained: asked,
+            expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),
             refresh_token,
             id_token: tokens.id_token.or_else(|| before.and_then(|it| it.id_token.clone())),
             scope: tokens.scope.or_else(|| before.and_then(|it| it.scope.clone())),
