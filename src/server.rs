@@ -1,13 +1,13 @@
 //! The composition root: configuration in, a running server out. Everything is built here, once.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::proxy::http_proxy;
-use pingora::server::Fds;
 use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use tokio::sync::watch;
@@ -22,7 +22,6 @@ use crate::ledger::Ledger;
 use crate::ledger::memory::MemoryStore;
 use crate::proxy::{Connections, Guard, Peers, Shell};
 use crate::secret::Random;
-use crate::session::cookies::CookieNames;
 use crate::session::keyring::Sealer;
 use crate::session::vault::Vault;
 use crate::tasks::Tasks;
@@ -66,7 +65,10 @@ pub struct Running {
 struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::expect_used, reason = "without random numbers nothing here is safe; the kernel has them since boot")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without random numbers nothing here is safe; the kernel has them since boot"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the operating system has random numbers");
     }
@@ -128,14 +130,23 @@ impl Server {
     /// # Errors
     /// If the address cannot be listened on, or files cannot be read.
     pub async fn start(self) -> Result<Running, StartError> {
+        let wanted = self.config.listen;
+        let listener = TcpListener::bind(wanted).map_err(|error| StartError::Listen(wanted, error))?;
+        self.start_on(listener).await
+    }
+
+    /// Starts serving on a listener that is open already: one that systemd has handed over, or whose port had to be known
+    /// before. It must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on(self, listener: TcpListener) -> Result<Running, StartError> {
         let Self { config, clock } = self;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let listener = std::net::TcpListener::bind(config.listen)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .and_then(|listener| listener.local_addr().map(|address| (listener, address)));
-        let (listener, address) = listener.map_err(|error| StartError::Listen(config.listen, error))?;
+        let address = listener.set_nonblocking(true).and_then(|()| listener.local_addr());
+        let address = address.map_err(|error| StartError::Listen(config.listen, error))?;
 
         let (tasks, service) = (Arc::new(Tasks::default()), Tasks::default());
         let issuer = Arc::new(HttpIssuer::new(config.issuer.clone(), config.plain_http, config.issuer_ca.as_deref())?);
@@ -163,7 +174,7 @@ impl Server {
         listening.add_tcp(&bound);
         let mut fds = Fds::new();
         fds.add(bound, listener.into_raw_fd());
-        let fds = Arc::new(tokio::sync::Mutex::new(fds));
+        let fds: ListenFds = Arc::new(fds.into());
         service.spawn(async move { listening.start_service(Some(fds), watched, 1).await });
 
         service.spawn(async move { issuer.keep_fresh().await });
@@ -205,11 +216,9 @@ fn engine_conf() -> Arc<ServerConf> {
 
 /// The gateway of the one site that is configured.
 fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, url::Url) {
-    let secure = config.public_url.scheme() == "https";
     let origin = config.public_url.origin().ascii_serialization();
-    let sealer = Sealer::new(config.keys, origin, config.client.id.as_str().to_owned());
-    let names = CookieNames::new(secure, config.cookies.name.as_deref());
-    let vault = Vault::new(sealer, names, config.cookies.same_site, config.cookies.max_bytes);
+    let sealer = Sealer::new(config.keys, &origin, config.client.id.as_str());
+    let vault = Vault::new(sealer, config.cookies.names, config.cookies.same_site, config.cookies.max_bytes);
     let settings = Settings {
         public_url: config.public_url.clone(),
         prefix: config.prefix,

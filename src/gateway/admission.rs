@@ -197,8 +197,9 @@ impl Gateway {
 
     fn limit_reached(&self, session: &Session, last_seen: Timestamp, now: Timestamp) -> Option<(EndReason, Timestamp)> {
         let idle_end = last_seen + self.settings.session.idle;
-        if now >= session.ends {
-            Some((EndReason::Expired, session.ends))
+        let end = session.expires();
+        if now >= end {
+            Some((EndReason::Expired, end))
         } else if now >= idle_end {
             Some((EndReason::Idle, idle_end))
         } else {

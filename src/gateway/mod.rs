@@ -38,7 +38,7 @@ use self::admission::{Admission, Passport};
 pub use self::api::{Failure, Forwarding, UpstreamEdits, Verdict};
 use self::broker::{Broker, RefreshPolicy};
 use self::callback::Redemptions;
-use self::cross_origin::CrossOrigin;
+use self::cross_origin::{CrossOrigin, Missing};
 pub use self::headers::DownstreamEdits;
 use self::reply::{Answer, Refusal};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
@@ -240,7 +240,7 @@ impl Gateway {
         }
         let cleared = match self.settings.cross_origin.clear(request, route.access) {
             Ok(cleared) => cleared,
-            Err(missing) => return self.refuse(&Refusal::CrossSite(missing), request),
+            Err(missing) => return self.refuse(&self.unproven(missing, request), request),
         };
         let passport = if route.access == Access::Public {
             None
@@ -311,6 +311,12 @@ impl Gateway {
             ]
         });
         vary.into_iter().chain(allowed.into_iter().flatten()).collect()
+    }
+
+    /// What a request without proof of its origin is told. Without a session cookie there is nothing to defend, and that
+    /// the session is missing is the more helpful answer.
+    fn unproven(&self, missing: Missing, request: &Parts) -> Refusal {
+        if self.vault.is_presented(&request.headers) { Refusal::CrossSite(missing) } else { Refusal::NoSession(None) }
     }
 
     fn refuse(&self, refusal: &Refusal, request: &Parts) -> Decision {

@@ -29,7 +29,7 @@ impl Gateway {
     async fn about(&self, request: &Parts, anonymous: bool, tell: impl Fn(&Self, &Passport) -> Value) -> Answer {
         let prefix = &self.settings.prefix;
         if let Err(missing) = self.settings.cross_origin.clear(request, Access::Optional) {
-            return Refusal::CrossSite(missing).answer(request, prefix);
+            return self.unproven(missing, request).answer(request, prefix);
         }
         let mut answer = match self.identify(&request.headers).await {
             Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
@@ -47,8 +47,8 @@ impl Gateway {
         let session = passport.newest();
         let last_seen = session.last_seen.max(self.seams.ledger.view().last_seen(session.id));
         json!({
-            "idle_ends_in": (last_seen + self.settings.session.idle).min(session.ends).until(now).as_secs(),
-            "ends_in": session.ends.until(now).as_secs(),
+            "idle_ends_in": (last_seen + self.settings.session.idle).min(session.expires()).until(now).as_secs(),
+            "ends_in": session.expires().until(now).as_secs(),
             "token_expires_in": session.grant.expires.map(|expires| expires.until(now).as_secs()),
             "generation": session.generation,
         })

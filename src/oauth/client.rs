@@ -1,142 +1,180 @@
-//! As whom we speak to the authorization server.
+//! Who we are at the authorization server, and how we show it.
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request};
-use url::Url;
-use url::form_urlencoded::{Serializer, byte_serialize};
+use http::{HeaderValue, Method, header};
+use url::form_urlencoded;
 
+use super::endpoint::Endpoint;
 use super::metadata::AuthorizationServerMetadata;
 use super::values::{ClientId, ClientSecret};
 
-/// The registered client.
+/// Our registration at one authorization server.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its identifier.
+    /// The name that the server knows us by.
     pub id: ClientId,
-    /// How it proves to be itself.
+    /// How we show that it is us.
     pub authentication: ClientAuthentication,
-    /// Where authorization responses are sent to, exactly as registered.
+    /// Where the browser comes back to. It comes from configuration, never from a request, and is sent letter by letter.
     pub redirect_uri: String,
-    /// What it asks for.
-    pub scopes: Scopes,
-    /// Further parameters of the authorization request. They cannot replace those of the protocol.
+    /// What the server speaks.
+    pub protocol: Protocol,
+    /// The scopes to ask for; none means those that a login and refreshing need, see [`requested_scopes`].
+    ///
+    /// [`requested_scopes`]: Self::requested_scopes
+    pub scopes: Option<Vec<String>>,
+    /// Further parameters of the authorization request, such as `audience`. They never replace one of the protocol.
     pub extra_params: Vec<(String, String)>,
-    /// By how much the authorization server's clock may differ from ours.
+    /// Audiences besides ourselves that an ID token may name (OpenID Connect Core section 3.1.3.7, step 3).
+    pub trusted_audiences: Vec<String>,
+    /// How far the server's clock may be from ours.
     pub clock_skew: Duration,
 }
 
-/// How a client authenticates. One method in each request (RFC 6749 section 2.3).
+/// What an authorization server speaks.
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// It says in a signed ID token who has logged in.
+    #[default]
+    OpenIdConnect,
+    /// It issues tokens and says nothing about the person: possession of a token is no identity (RFC 6749 section 10.16).
+    OAuth,
+}
+
+/// How a client authenticates at the token endpoint. A server holds a client to the one method that it registered.
 #[derive(Clone, Debug)]
 pub enum ClientAuthentication {
-    /// `client_secret_basic`.
+    /// HTTP Basic (`client_secret_basic`, RFC 6749 section 2.3.1).
     Basic(ClientSecret),
-    /// `client_secret_post`.
+    /// In the form (`client_secret_post`).
     Post(ClientSecret),
 }
 
-/// The scopes that a login asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scopes {
-    /// `openid profile email`, and `offline_access` where the server announces it.
-    Usual,
-    /// These, as they are.
-    Exactly(Vec<String>),
-}
+/// The scope that makes a request one of OpenID Connect.
+pub(super) const OPENID: &str = "openid";
+/// The scope that many servers want to see before they issue a refresh token.
+pub(super) const OFFLINE_ACCESS: &str = "offline_access";
+/// What is asked for where the server announces it: who somebody is, and refreshing.
+const USUAL: [&str; 3] = ["profile", "email", OFFLINE_ACCESS];
 
 impl Client {
-    /// The scopes that a login asks this server for.
+    /// The scopes that a login asks for: the configured ones, or else `profile`, `email` and `offline_access` where the
+    /// server announces them; with OpenID Connect `openid` comes first in any case (OpenID Connect Core section 3.1.2.1).
     pub fn requested_scopes(&self, metadata: &AuthorizationServerMetadata) -> Vec<String> {
-        match &self.scopes {
-            Scopes::Exactly(scopes) => scopes.clone(),
-            Scopes::Usual => {
-                let announced = |scope: &str| metadata.scopes_supported.iter().any(|it| it == scope);
-                // A server that announces its scopes may refuse others; one that does not knows the usual ones.
-                let known = |scope: &&str| metadata.scopes_supported.is_empty() || announced(scope);
-                let mut scopes = vec!["openid".to_owned()];
-                scopes.extend(["profile", "email"].into_iter().filter(known).map(str::to_owned));
-                scopes.extend(announced("offline_access").then(|| "offline_access".to_owned()));
-                scopes
-            }
+        let announced = || {
+            let known = metadata.scopes_supported.iter().flatten();
+            known.filter(|it| USUAL.contains(&it.as_str())).cloned().collect()
+        };
+        let mut scopes: Vec<String> = self.scopes.clone().unwrap_or_else(announced);
+        if self.protocol == Protocol::OpenIdConnect && !scopes.iter().any(|it| it == OPENID) {
+            scopes.insert(0, OPENID.to_owned());
         }
+        scopes
     }
 
-    /// A form posted to `endpoint` by this client, authenticated (RFC 6749 sections 2.3 and 3.2).
-    pub(super) fn post(&self, endpoint: &Url, fields: &[(&str, &str)]) -> Request<Vec<u8>> {
-        let mut form = Serializer::new(String::new());
-        form.extend_pairs(fields);
-        let mut authorization = None;
-        match &self.authentication {
-            ClientAuthentication::Basic(secret) => {
-                // Both are form-encoded before they are joined (RFC 6749 section 2.3.1).
-                let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = format!("{}:{}", encode(self.id.as_str()), encode(secret.expose()));
-                let value = format!("Basic {}", base64_simd::STANDARD.encode_to_string(pair));
-                authorization = HeaderValue::try_from(value).ok();
-            }
+    /// A form that is sent to `endpoint` with our authentication, by exactly one method (RFC 6749 section 2.3).
+    ///
+    /// No field may be empty or occur twice: some servers refuse the request (RFC 6749 section 3.2).
+    pub(super) fn form(&self, endpoint: &Endpoint, fields: &[(&str, &str)]) -> http::Request<Vec<u8>> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields.iter().filter(|(_, value)| !value.is_empty()));
+        let authorization = match &self.authentication {
+            ClientAuthentication::Basic(secret) => Some(self.basic(secret)),
             ClientAuthentication::Post(secret) => {
-                form.append_pair("client_id", self.id.as_str());
-                form.append_pair("client_secret", secret.expose());
+                form.append_pair("client_id", self.id.as_str()).append_pair("client_secret", secret.expose());
+                None
             }
-        }
-        let mut request = get(endpoint);
+        };
+        let mut request = http::Request::new(form.finish().into_bytes());
         *request.method_mut() = Method::POST;
-        *request.body_mut() = form.finish().into_bytes();
+        *request.uri_mut() = endpoint.uri().clone();
         let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        if let Some(mut value) = authorization {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = authorization {
+            headers.insert(header::AUTHORIZATION, authorization);
         }
         request
     }
-}
 
-/// A plain request for the document at `url`.
-pub(super) fn get(url: &Url) -> Request<Vec<u8>> {
-    let mut request = Request::new(Vec::new());
-    // Every URL of these schemes is a URI; the empty default would be refused when sent, never misdirected.
-    *request.uri_mut() = url.as_str().parse().unwrap_or_default();
-    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-    request
+    fn basic(&self, secret: &ClientSecret) -> HeaderValue {
+        // Each half is form-urlencoded before they are joined, so that a colon in the id cannot move the border.
+        let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = format!("{}:{}", encode(self.id.as_str()), encode(secret.expose()));
+        let text = format!("Basic {}", base64_simd::STANDARD.encode_to_string(pair));
+        // Base64 is always a header value; an empty one would be refused by the server, not believed.
+        let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
+    use crate::oauth::endpoint::PlainHttp;
+    use crate::oauth::testing::{client, fields, metadata};
 
-    /// A client whose secret holds every character that is hard to carry.
-    pub(in crate::oauth) fn client() -> Client {
-        Client {
-            id: ClientId::new("spa bff".to_owned()),
-            authentication: ClientAuthentication::Basic(ClientSecret::new("s:%+& é".to_owned())),
-            redirect_uri: "https://app.test/bff/callback".to_owned(),
-            scopes: Scopes::Usual,
-            extra_params: vec![("audience".to_owned(), "api".to_owned()), ("state".to_owned(), "evil".to_owned())],
-            clock_skew: Duration::from_secs(60),
-        }
+    fn endpoint() -> Endpoint {
+        Endpoint::parse("https://as.test/token?tenant=1", PlainHttp::LoopbackOnly).expect("is an endpoint")
     }
 
     #[test]
-    fn basic_credentials_are_form_encoded_first_and_stay_out_of_the_body() {
-        // O2-2.3.1-01, O2-2.3-01, O2-3.2-01
-        let endpoint = "https://as.test/token?tenant=1".parse().expect("a URL");
-        let request = client().post(&endpoint, &[("grant_type", "refresh_token")]);
+    fn basic_encodes_both_halves_and_the_body_says_nothing() {
+        // O2-2.3-01, O2-2.3.1-01
+        let client = Client {
+            id: ClientId::new("a:b".into()),
+            authentication: ClientAuthentication::Basic(ClientSecret::new("s:%+& é".into())),
+            ..client()
+        };
+        let request = client.form(&endpoint(), &[("grant_type", "x")]);
+        let value = request.headers()[header::AUTHORIZATION].clone();
+        assert!(value.is_sensitive());
+        let encoded = value.to_str().expect("is text").strip_prefix("Basic ").expect("is basic").to_owned();
+        let pair = base64_simd::STANDARD.decode_to_vec(encoded).expect("is base64");
+        assert_eq!(pair, b"a%3Ab:s%3A%25%2B%26+%C3%A9");
+        assert_eq!(fields(&request), [("grant_type".to_owned(), "x".to_owned())]);
+    }
+
+    #[test]
+    fn post_puts_the_secret_into_the_form_and_nothing_into_the_header() {
+        // O2-2.3-01, O2-2.3.1-02, O2-3.2-01, O21-3.2-01
+        let client = Client { authentication: ClientAuthentication::Post(ClientSecret::new("s&=".into())), ..client() };
+        let request = client.form(&endpoint(), &[("grant_type", "x"), ("empty", "")]);
+        assert_eq!(request.headers().get(header::AUTHORIZATION), None);
+        assert_eq!(request.body(), b"grant_type=x&client_id=app&client_secret=s%26%3D");
         assert_eq!(request.uri(), "https://as.test/token?tenant=1");
-        assert_eq!(request.body(), b"grant_type=refresh_token");
-        let value = request.headers()[AUTHORIZATION].to_str().expect("text").to_owned();
-        let pair = base64_simd::STANDARD.decode_to_vec(value.strip_prefix("Basic ").expect("Basic")).expect("base64");
-        assert_eq!(String::from_utf8_lossy(&pair), "spa+bff:s%3A%25%2B%26+%C3%A9");
-        assert!(!format!("{request:?}").contains(&value), "the header is marked sensitive");
+        assert_eq!(request.method(), Method::POST);
+        assert_eq!(request.headers()[header::CONTENT_TYPE], "application/x-www-form-urlencoded");
+        assert_eq!(request.headers()[header::ACCEPT], "application/json");
     }
 
     #[test]
-    fn posted_credentials_stay_out_of_the_head() {
-        let mut client = client();
-        client.authentication = ClientAuthentication::Post(ClientSecret::new("s&s".to_owned()));
-        let request = client.post(&"https://as.test/token".parse().expect("a URL"), &[]);
-        assert_eq!(request.body(), b"client_id=spa+bff&client_secret=s%26s");
-        assert!(!request.headers().contains_key(AUTHORIZATION));
+    fn scopes_are_the_usual_ones_that_are_announced_unless_they_are_configured() {
+        // OIDC-3.1.2.1-01, BCP-2.3-01
+        let silent = metadata();
+        let mut announcing = metadata();
+        announcing.scopes_supported =
+            Some(vec!["openid".into(), "email".into(), "offline_access".into(), "everything".into()]);
+        let scopes = |protocol, configured: Option<&[&str]>, metadata| {
+            let scopes = configured.map(|it| it.iter().map(|&it| it.to_owned()).collect());
+            Client { protocol, scopes, ..client() }.requested_scopes(metadata).join(" ")
+        };
+        assert_eq!(scopes(Protocol::OpenIdConnect, None, &silent), "openid");
+        assert_eq!(scopes(Protocol::OpenIdConnect, None, &announcing), "openid email offline_access");
+        assert_eq!(scopes(Protocol::OpenIdConnect, Some(&["api"]), &announcing), "openid api");
+        assert_eq!(scopes(Protocol::OpenIdConnect, Some(&["api", "openid"]), &announcing), "api openid");
+        assert_eq!(scopes(Protocol::OAuth, None, &silent), "");
+        assert_eq!(scopes(Protocol::OAuth, Some(&["api"]), &announcing), "api");
+    }
+
+    #[test]
+    fn a_client_prints_no_secret() {
+        // BCP-4.9-01
+        let client =
+            Client { authentication: ClientAuthentication::Post(ClientSecret::new("canary".into())), ..client() };
+        assert!(!format!("{client:?}").contains("canary"));
     }
 }

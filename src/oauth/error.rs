@@ -1,109 +1,205 @@
 //! What can go wrong, by whose fault.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-/// Why a step of the protocol failed. No secret and no text of another party is in it, but for error codes.
+/// A step of the protocol did not succeed.
+///
+/// What is displayed holds no secret and, of what the other side said, nothing but its sanitised error code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The callback is not acceptable: forged, stale, or meant for another login.
-    #[error("the callback is not acceptable: {0}")]
-    Callback(&'static str),
-    /// The authorization server refused, with an error code of its own (RFC 6749 sections 4.1.2.1 and 5.2).
-    #[error("the authorization server refused: {error} (status {status})")]
+    /// What the browser brought to the redirect endpoint is not the answer to the login that it belongs to.
+    #[error("the authorization response is refused: {0}")]
+    Callback(CallbackFault),
+    /// The authorization server has understood the request and said no.
+    #[error("the authorization server refuses with {error:?}{}", Status(*.status))]
     IssuerRefused {
-        /// The error code: printable ASCII, shortened.
+        /// The error code, printable ASCII, at most 200 characters; [`UNSPECIFIED`](Self::UNSPECIFIED) if there is none.
         error: String,
-        /// The HTTP status; 0 if the refusal came by way of the browser.
-        status: u16,
-        /// How long it asked to be left alone.
-        retry_after: Option<Duration>,
+        /// Its explanation for developers, printable ASCII, at most 200 characters.
+        /// It may quote what a database said: not for logs, not for pages.
+        description: Option<String>,
+        /// The HTTP status it came with; none if it came by way of the browser.
+        status: Option<u16>,
     },
-    /// The authorization server answered in a way that no specification allows.
-    #[error("the authorization server misbehaved: {0}")]
-    IssuerMisbehaved(Cow<'static, str>),
-    /// No known key fits a signature. Keys may have been replaced: worth fetching them once more.
-    #[error("no known key of the authorization server fits the signature")]
+    /// The authorization server has said something that no correct one says, or is in trouble.
+    #[error("the authorization server misbehaves: {0}")]
+    IssuerMisbehaved(Misbehaviour),
+    /// No known key verifies the signature; fetch the keys anew, once (OpenID Connect Core section 10.1.1).
+    #[error("no known key of the authorization server verifies the signature")]
     UnknownKey,
 }
 
-/// What a failed token request means for the session that it was made for.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The refresh token is dead.
-    InvalidGrant,
-    /// The client's own credentials were rejected: nothing is known about the token.
-    ClientRejected,
-    /// The server could not; it may be able to later.
-    Transient {
-        /// How long it asked to be left alone.
-        retry_after: Option<Duration>,
-    },
-    /// Neither: some servers say so when a token is dead, others when they are confused.
-    Undetermined,
-}
-
 impl Error {
-    /// A misbehaviour that names the field or rule.
-    pub(super) fn misbehaved(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::IssuerMisbehaved(what.into())
-    }
+    /// Stands for the error code where a refusal names none.
+    pub const UNSPECIFIED: &str = "unspecified";
 
-    /// What this failure of a token request means.
+    /// What a failed answer of the token endpoint says about a refresh token.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::IssuerRefused { error, status, retry_after } => match (error.as_str(), *status) {
-                ("invalid_grant", 400..=499) => Verdict::InvalidGrant,
-                ("invalid_client" | "unauthorized_client", _) => Verdict::ClientRejected,
-                // Said of the request or of the moment, never of the token.
-                (_, 401 | 403 | 408 | 425 | 429 | 500..=599)
-                | ("temporarily_unavailable" | "server_error" | "slow_down", _) => {
-                    Verdict::Transient { retry_after: *retry_after }
-                }
-                (_, _) => Verdict::Undetermined,
+            Self::IssuerRefused { error, status, .. } => match error.as_str() {
+                "invalid_grant" => Verdict::InvalidGrant,
+                "invalid_client" | "unauthorized_client" => Verdict::ClientRejected,
+                "temporarily_unavailable" | "server_error" | "slow_down" => Verdict::Transient { retry_after: None },
+                // These speak of the door (a firewall, the credentials, the moment), not of the token behind it.
+                _ if matches!(status, Some(401 | 403 | 408 | 425 | 429)) => Verdict::Transient { retry_after: None },
+                _ => Verdict::Undetermined,
             },
-            Self::IssuerMisbehaved(_) | Self::Callback(_) | Self::UnknownKey => {
-                Verdict::Transient { retry_after: None }
-            }
+            Self::IssuerMisbehaved(misbehaviour) => Verdict::Transient { retry_after: misbehaviour.retry_after },
+            Self::Callback(_) | Self::UnknownKey => Verdict::Transient { retry_after: None },
         }
     }
 }
 
-/// An error code as it may be shown and logged: printable ASCII, at most 64 characters.
-pub(super) fn printable(code: &str) -> String {
-    let printable: String = code.chars().filter(char::is_ascii_graphic).take(64).collect();
-    if printable.is_empty() { "no error code".to_owned() } else { printable }
+impl From<Misbehaviour> for Error {
+    fn from(misbehaviour: Misbehaviour) -> Self {
+        Self::IssuerMisbehaved(misbehaviour)
+    }
+}
+
+/// What a failed answer of the token endpoint says about a refresh token.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The token is dead: `invalid_grant`, the only judgement that a server can pass on it (RFC 6749 section 5.2).
+    InvalidGrant,
+    /// The client itself is not accepted: `invalid_client`, `unauthorized_client`. Nothing is said about the token.
+    ClientRejected,
+    /// Trouble that passes: 5xx, 401 and 403 of the door, 408, 425, 429, an HTML page, a malformed answer.
+    /// It never counts against a session, however often it comes.
+    Transient {
+        /// How long the server asks to be left alone (`Retry-After` in seconds), at most an hour.
+        retry_after: Option<Duration>,
+    },
+    /// Another refusal, such as a 400 with an empty body or a 404: it may be the token, it may be something else.
+    Undetermined,
+}
+
+/// What is wrong with an authorization response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallbackFault {
+    /// Its query is no text of the form that browsers send, or of an absurd length.
+    #[error("its query cannot be read")]
+    Unreadable,
+    /// A parameter occurs more than once (RFC 6749 section 3.1).
+    #[error("{0} occurs more than once")]
+    Repeated(&'static str),
+    /// A parameter is of an absurd length.
+    #[error("{0} is too long")]
+    TooLong(&'static str),
+    /// Without `state` it belongs to no login.
+    #[error("state is missing")]
+    StateMissing,
+    /// It brings neither a code nor an error, or both.
+    #[error("it must hold either code or error")]
+    NeitherOrBoth,
+    /// Its `state` is that of another login.
+    #[error("state is not that of this login")]
+    OtherState,
+    /// The login was started too long ago.
+    #[error("the login was started too long ago")]
+    Expired,
+    /// The login was started at another authorization server than the one that is configured now.
+    #[error("the login was started at another issuer")]
+    OtherIssuer,
+    /// The server announces `iss` in its responses, but this one has none (RFC 9207 section 2.4).
+    #[error("iss is missing, although the authorization server announces it")]
+    IssMissing,
+    /// Its `iss` is another authorization server (RFC 9207 section 2.4).
+    #[error("iss is not the issuer that the login was started at")]
+    IssMismatch,
+}
+
+/// What an authorization server did that no correct one does. It names the document and its member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misbehaviour {
+    what: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Misbehaviour {
+    /// The same, by a server that asks to be left alone for a while.
+    pub(super) fn retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+}
+
+impl From<&'static str> for Misbehaviour {
+    fn from(what: &'static str) -> Self {
+        Self { what: what.into(), retry_after: None }
+    }
+}
+
+impl From<String> for Misbehaviour {
+    fn from(what: String) -> Self {
+        Self { what: what.into(), retry_after: None }
+    }
+}
+
+impl fmt::Display for Misbehaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// Text from outside as it may be shown: printable ASCII, at most 200 characters.
+pub(super) fn presentable(text: &str) -> String {
+    const LIMIT: usize = 200;
+    text.chars().filter(|it| matches!(it, ' '..='~')).take(LIMIT).collect()
+}
+
+struct Status(Option<u16>);
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |status| write!(f, " (status {status})"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(error: &str, status: u16) -> Verdict {
-        Error::IssuerRefused { error: error.to_owned(), status, retry_after: None }.verdict()
+    #[test]
+    fn what_is_displayed_leaves_the_description_out() {
+        // O2-4.1.2.1-01: a description may hold SQL text.
+        let error = Error::IssuerRefused {
+            error: "invalid_grant".into(),
+            description: Some("SELECT secret FROM tokens".into()),
+            status: Some(400),
+        };
+        assert_eq!(error.to_string(), "the authorization server refuses with \"invalid_grant\" (status 400)");
+        let error = Error::IssuerRefused { error: "access_denied".into(), description: None, status: None };
+        assert_eq!(error.to_string(), "the authorization server refuses with \"access_denied\"");
     }
 
     #[test]
-    fn only_invalid_grant_is_a_verdict_on_the_token() {
+    fn text_from_outside_is_cut_and_stripped() {
+        // O2-4.1.2.1-01
+        assert_eq!(presentable("a\r\nb\u{1b}[31m\u{202e}é"), "ab[31m");
+        assert_eq!(presentable(&"x".repeat(10_000)).len(), 200);
+    }
+
+    #[test]
+    fn only_invalid_grant_is_a_judgement_on_the_token() {
         // O2-5.2-01
-        assert_eq!(refused("invalid_grant", 400), Verdict::InvalidGrant);
-        assert_eq!(refused("invalid_grant", 401), Verdict::InvalidGrant);
-        assert_eq!(refused("invalid_client", 401), Verdict::ClientRejected);
+        let refused = |error: &str, status| {
+            Error::IssuerRefused { error: error.into(), description: None, status: Some(status) }.verdict()
+        };
         let transient = Verdict::Transient { retry_after: None };
-        for status in [401, 403, 408, 425, 429, 500, 502, 503] {
-            assert_eq!(refused("no error code", status), transient, "{status}");
+        for status in [400, 401, 403, 404] {
+            assert_eq!(refused("invalid_grant", status), Verdict::InvalidGrant);
+            assert_eq!(refused("invalid_client", status), Verdict::ClientRejected);
         }
-        assert_eq!(refused("invalid_grant", 500), transient);
-        assert_eq!(refused("no error code", 400), Verdict::Undetermined);
-        assert_eq!(refused("NotFound", 404), Verdict::Undetermined);
-        assert_eq!(Error::misbehaved("HTML").verdict(), transient);
-    }
-
-    #[test]
-    fn codes_of_others_are_made_harmless() {
-        assert_eq!(printable("invalid\r\n_grant\u{7f}<é>"), "invalid_grant<>");
-        assert_eq!(printable(&"x".repeat(999)).len(), 64);
-        assert_eq!(printable("\n"), "no error code");
+        for status in [401, 403, 408, 425, 429] {
+            assert_eq!(refused("invalid_code", status), transient, "{status}");
+            assert_eq!(refused(Error::UNSPECIFIED, status), transient, "{status}");
+        }
+        assert_eq!(refused(Error::UNSPECIFIED, 400), Verdict::Undetermined);
+        assert_eq!(refused("invalid_request", 404), Verdict::Undetermined);
+        assert_eq!(refused("temporarily_unavailable", 400), transient);
+        assert_eq!(Error::UnknownKey.verdict(), transient);
+        assert_eq!(Error::Callback(CallbackFault::Expired).verdict(), transient);
     }
 }

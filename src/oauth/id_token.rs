@@ -1,193 +1,160 @@
-//! ID tokens: signature by the library, claims by us, because time is an argument here (OpenID Connect Core 3.1.3.7).
+//! ID tokens: which are believed (OpenID Connect Core section 3.1.3.7).
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, Header, decode_header};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::client::Client;
-use super::error::Error;
-use super::json;
+use super::document::Document;
+use super::error::{Error, Misbehaviour, presentable};
 use super::jwks::JwkSet;
+use super::jws::{Algorithm, Jws};
 use super::metadata::AuthorizationServerMetadata;
-use super::values::{AccessToken, Issuer, Nonce, RawIdToken};
+use super::values::{AccessToken, Nonce, RawIdToken};
 use crate::clock::Timestamp;
 use crate::secret::constant_time_eq;
 
-/// Who an ID token spoke of at the login; a refreshed one must speak of the same (section 12.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OriginalIdentity {
-    /// The issuer.
-    pub issuer: Issuer,
-    /// The person, within that issuer.
-    pub subject: String,
-    /// When the person authenticated, if it was said.
-    pub auth_time: Option<Timestamp>,
-    /// The nonce of the login.
-    pub nonce: Nonce,
+/// An ID token whose signature, issuer, audience and times are in order. What it is compared with beyond that differs
+/// between a login and a refresh.
+pub(super) struct IdToken {
+    claims: Document,
+    subject: String,
+    issued_at: Timestamp,
+    auth_time: Option<Timestamp>,
+    nonce: Option<Nonce>,
 }
 
-/// The claims of an ID token whose signature, issuer, audience and times are good.
-#[derive(Debug)]
-pub(super) struct VerifiedClaims {
-    pub(super) subject: String,
-    pub(super) issued_at: Timestamp,
-    pub(super) auth_time: Option<Timestamp>,
-    pub(super) nonce: Option<Nonce>,
-    pub(super) acr: Option<String>,
-    pub(super) sid: Option<String>,
-    pub(super) all: Map<String, Value>,
+/// An ID token is issued when it is asked for; one that is older was kept somewhere.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A server's clock may be ahead by this much even if less is configured: `iat` alone makes nothing valid.
+const MAX_AHEAD: Duration = Duration::from_secs(600);
+/// The longest `sub` (OpenID Connect Core section 2), in ASCII characters.
+const MAX_SUBJECT: usize = 255;
+/// The claims that speak to the protocol and not of the person.
+const PROTOCOL_CLAIMS: [&str; 12] =
+    ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce", "at_hash", "c_hash", "s_hash", "jti"];
+
+impl IdToken {
+    /// Makes every check that logins and refreshes share. The signature comes first: nothing else is read before.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKey`] if no key verifies the signature; [`Error::IssuerMisbehaved`] with what is wrong.
+    pub(super) fn verify(
+        raw: &RawIdToken,
+        access_token: &AccessToken,
+        client: &Client,
+        metadata: &AuthorizationServerMetadata,
+        keys: &JwkSet,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let jws = Jws::parse("ID token", raw.expose())?;
+        // Logout tokens, access tokens and the like are no ID tokens (RFC 8725 section 3.11).
+        if !jws.kind().is_none_or(|kind| kind.eq_ignore_ascii_case("JWT")) {
+            return Err(Misbehaviour::from("ID token: typ is not JWT").into());
+        }
+        if !metadata
+            .id_token_signing_alg_values_supported
+            .iter()
+            .any(|it| Algorithm::named(it) == Some(jws.algorithm()))
+        {
+            return Err(Misbehaviour::from("ID token: alg is none of those that the metadata announces").into());
+        }
+        let claims = Document::read("ID token", &jws.verify(keys)?)?;
+        if claims.required_text("iss")? != metadata.issuer.as_str() {
+            return Err(claims.fault("iss", "is another issuer").into());
+        }
+        examine_audience(&claims, client)?;
+        let issued_at = examine_times(&claims, client.clock_skew, now)?;
+        examine_access_token_hash(&claims, jws.algorithm(), access_token)?;
+        let subject = claims.required_text("sub")?.to_owned();
+        if subject.len() > MAX_SUBJECT || !subject.is_ascii() {
+            return Err(claims.fault("sub", "is not 1 to 255 ASCII characters").into());
+        }
+        let auth_time = claims.moment("auth_time")?;
+        let nonce = claims.text("nonce")?.map(|it| Nonce::new(it.to_owned()));
+        Ok(Self { claims, subject, issued_at, auth_time, nonce })
+    }
+
+    pub(super) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    pub(super) const fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    pub(super) const fn auth_time(&self) -> Option<Timestamp> {
+        self.auth_time
+    }
+
+    pub(super) const fn nonce(&self) -> Option<&Nonce> {
+        self.nonce.as_ref()
+    }
+
+    pub(super) fn text(&self, claim: &str) -> Result<Option<String>, Misbehaviour> {
+        Ok(self.claims.text(claim)?.map(str::to_owned))
+    }
+
+    pub(super) fn fault(&self, claim: &str, what: &str) -> Misbehaviour {
+        self.claims.fault(claim, what)
+    }
+
+    /// What it says of the person.
+    pub(super) fn into_claims(self) -> Map<String, Value> {
+        let mut claims = self.claims.into_members();
+        claims.retain(|name, _| !PROTOCOL_CLAIMS.contains(&name.as_str()));
+        claims
+    }
 }
 
-/// Longer tokens are refused unread, in bytes.
-const MAX_LEN: usize = 64 * 1024;
-/// A token that was issued longer ago than this did not come from the request that was just made.
-const OLDEST: Duration = Duration::from_secs(86_400);
+/// Steps 3 to 5: for us, and for nobody whom we do not trust.
+fn examine_audience(claims: &Document, client: &Client) -> Result<(), Misbehaviour> {
+    let audience = claims.texts("aud")?.ok_or_else(|| claims.fault("aud", "is absent"))?;
+    let us = client.id.as_str();
+    if !audience.iter().any(|it| it == us) {
+        return Err(claims.fault("aud", "does not name this client"));
+    }
+    if let Some(stranger) = audience.iter().find(|it| *it != us && !client.trusted_audiences.contains(it)) {
+        let what = format!("also names {:?}, which is not among the trusted audiences", presentable(stranger));
+        return Err(claims.fault("aud", &what));
+    }
+    match claims.text("azp")? {
+        Some(azp) if azp != us => Err(claims.fault("azp", "is another client")),
+        Some(_) | None => Ok(()),
+    }
+}
 
-/// Verifies an ID token, all but the rules that depend on the occasion (nonce, `max_age`, `acr`).
-pub(super) fn verify(
-    token: &RawIdToken,
+/// Steps 9 and 10, and `nbf` (RFC 7519 section 4.1.5). Returns `iat`.
+fn examine_times(claims: &Document, skew: Duration, now: Timestamp) -> Result<Timestamp, Misbehaviour> {
+    if now >= claims.required_moment("exp")? + skew {
+        return Err(claims.fault("exp", "has passed; compare this machine's clock"));
+    }
+    if claims.moment("nbf")?.is_some_and(|it| it > now + skew) {
+        return Err(claims.fault("nbf", "lies in the future; compare this machine's clock"));
+    }
+    let issued_at = claims.required_moment("iat")?;
+    if issued_at > now + skew.max(MAX_AHEAD) {
+        return Err(claims.fault("iat", "lies in the future; compare this machine's clock"));
+    }
+    if now.since(issued_at) > MAX_AGE {
+        return Err(claims.fault("iat", "is more than a day ago"));
+    }
+    Ok(issued_at)
+}
+
+/// Section 3.1.3.8: the access token is the one that came with this ID token.
+fn examine_access_token_hash(
+    claims: &Document,
+    algorithm: Algorithm,
     access_token: &AccessToken,
-    client: &Client,
-    metadata: &AuthorizationServerMetadata,
-    keys: &JwkSet,
-    now: Timestamp,
-) -> Result<VerifiedClaims, Error> {
-    let (algorithm, claims) = signed_claims(token, metadata, keys)?;
-    let wrong = |what: &'static str| Error::misbehaved(format!("the ID token's {what}"));
-
-    if json::text(&claims, "iss")? != Some(metadata.issuer.as_str()) {
-        return Err(wrong("iss is not the issuer"));
+) -> Result<(), Misbehaviour> {
+    match claims.text("at_hash")? {
+        Some(hash) if !constant_time_eq(hash.as_bytes(), algorithm.half_hash(access_token.expose()).as_bytes()) => {
+            Err(claims.fault("at_hash", "is not that of the access token"))
+        }
+        Some(_) | None => Ok(()),
     }
-    check_audience(&claims, client)?;
-    let skew = client.clock_skew;
-    let expires = time(&claims, "exp")?.ok_or_else(|| wrong("exp is missing"))?;
-    if expires + skew <= now {
-        return Err(wrong("exp has passed; check the clocks"));
-    }
-    let issued_at = time(&claims, "iat")?.ok_or_else(|| wrong("iat is missing"))?;
-    if issued_at > now + skew {
-        return Err(wrong("iat lies in the future; check the clocks"));
-    }
-    if now.since(issued_at) > OLDEST {
-        return Err(wrong("iat lies too far back"));
-    }
-    if time(&claims, "nbf")?.is_some_and(|not_before| not_before > now + skew) {
-        return Err(wrong("nbf lies in the future; check the clocks"));
-    }
-    let subject = json::text(&claims, "sub")?.unwrap_or_default();
-    if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
-        return Err(wrong("sub is missing, or not 1 to 255 ASCII characters"));
-    }
-    if let Some(stated) = json::text(&claims, "at_hash")?
-        && !constant_time_eq(stated.as_bytes(), half_hash(algorithm, access_token.expose()).as_bytes())
-    {
-        return Err(wrong("at_hash is not that of the access token"));
-    }
-    let owned = |name| json::text(&claims, name).map(|text| text.map(str::to_owned));
-    Ok(VerifiedClaims {
-        subject: subject.to_owned(),
-        issued_at,
-        auth_time: time(&claims, "auth_time")?,
-        nonce: owned("nonce")?.map(Nonce::new),
-        acr: owned("acr")?,
-        sid: owned("sid")?,
-        all: claims,
-    })
-}
-
-/// The payload of a token that one of `keys` has signed.
-fn signed_claims(
-    token: &RawIdToken,
-    metadata: &AuthorizationServerMetadata,
-    keys: &JwkSet,
-) -> Result<(Algorithm, Map<String, Value>), Error> {
-    let text = token.expose();
-    if text.len() > MAX_LEN {
-        return Err(Error::misbehaved("the ID token is larger than 64 KiB"));
-    }
-    let wrong = |what: &'static str| Error::misbehaved(format!("the ID token {what}"));
-    let (message, signature) = text.rsplit_once('.').ok_or_else(|| wrong("is not a compact JWT"))?;
-    let (head, payload) = message.split_once('.').ok_or_else(|| wrong("is not a compact JWT"))?;
-    let decode = |part: &str| base64_simd::URL_SAFE_NO_PAD.decode_to_vec(part).ok();
-    // Read once more by us, because a member that stands there twice means different things to different readers.
-    json::object(&decode(head).ok_or_else(|| wrong("is not base64url"))?, "the ID token's head")?;
-    let header: Header = decode_header(text).map_err(|_| wrong("is signed in a way that is not supported"))?;
-    check_header(&header, metadata)?;
-    if !keys.verifies(header.kid.as_deref(), header.alg, message, signature) {
-        return Err(Error::UnknownKey);
-    }
-    let payload = decode(payload).ok_or_else(|| wrong("is not base64url"))?;
-    Ok((header.alg, json::object(&payload, "the ID token's payload")?))
-}
-
-fn check_header(header: &Header, metadata: &AuthorizationServerMetadata) -> Result<(), Error> {
-    const ASYMMETRIC: [Algorithm; 9] = [
-        Algorithm::RS256,
-        Algorithm::RS384,
-        Algorithm::RS512,
-        Algorithm::PS256,
-        Algorithm::PS384,
-        Algorithm::PS512,
-        Algorithm::ES256,
-        Algorithm::ES384,
-        Algorithm::EdDSA,
-    ];
-    let announced = |name: &String| Algorithm::from_str(name).is_ok_and(|it| it == header.alg);
-    if !ASYMMETRIC.contains(&header.alg) || !metadata.id_token_signing_alg_values_supported.iter().any(announced) {
-        return Err(Error::misbehaved("the ID token is signed with an algorithm that the metadata does not announce"));
-    }
-    if header.crit.is_some() {
-        return Err(Error::misbehaved("the ID token's crit names extensions that are not understood"));
-    }
-    if header.typ.as_deref().is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-        return Err(Error::misbehaved("the ID token's typ is that of another kind of token"));
-    }
-    Ok(())
-}
-
-/// We are the audience, alone; and the party that it was issued to, if one is named.
-fn check_audience(claims: &Map<String, Value>, client: &Client) -> Result<(), Error> {
-    let us = |value: &Value| value.as_str() == Some(client.id.as_str());
-    let fits = match claims.get("aud") {
-        Some(Value::Array(all)) => !all.is_empty() && all.iter().all(us),
-        Some(one) => us(one),
-        None => false,
-    };
-    if !fits {
-        return Err(Error::misbehaved("the ID token's aud is not this client alone"));
-    }
-    if json::text(claims, "azp")?.is_some_and(|party| party != client.id.as_str()) {
-        return Err(Error::misbehaved("the ID token's azp is another client"));
-    }
-    Ok(())
-}
-
-/// A NumericDate (RFC 7519 section 2); fractions are dropped.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, Error> {
-    match claims.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds.max(0.0) as u64)) {
-            Some(seconds) => Ok(Some(Timestamp::from_secs(seconds))),
-            None => Err(Error::misbehaved(format!("the ID token's {name} is not a number"))),
-        },
-    }
-}
-
-/// The left half of the hash that goes with the signature (section 3.1.3.6).
-fn half_hash(algorithm: Algorithm, token: &str) -> String {
-    let digest: Vec<u8> = match algorithm {
-        Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => Sha384::digest(token).to_vec(),
-        Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => Sha512::digest(token).to_vec(),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not exhaustive; the others are refused before")]
-        _ => Sha256::digest(token).to_vec(),
-    };
-    let half = digest.get(..digest.len() / 2).unwrap_or_default();
-    base64_simd::URL_SAFE_NO_PAD.encode_to_string(half)
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

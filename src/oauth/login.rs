@@ -1,78 +1,43 @@
-//! A login as types: each step consumes the one before, so that none can be left out or taken twice.
-//!
-//! ```compile_fail
-//! # use vestibule::oauth::*;
-//! fn twice(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata) {
-//!     redemption.token_request(client, metadata);
-//!     redemption.token_request(client, metadata); // the code is gone
-//! }
-//! ```
-//!
-//! ```compile_fail
-//! # use vestibule::oauth::*;
-//! let forged = VerifiedLogin {}; // only a finished login makes one
-//! ```
+//! A login, in the order in which it can happen and no other.
 
 use std::time::Duration;
 
-use http::Request;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::authorization::{AuthorizationResponse, LoginWishes, authorization_url};
-use super::client::Client;
-use super::error::Error;
-use super::id_token::{self, OriginalIdentity, VerifiedClaims};
+use super::authorization::{self, AuthorizationResponse, LoginWishes, Outcome};
+use super::client::{Client, Protocol};
+use super::error::{CallbackFault, Error, Misbehaviour};
+use super::id_token::IdToken;
 use super::jwks::JwkSet;
 use super::metadata::AuthorizationServerMetadata;
 use super::pkce::PkceVerifier;
-use super::token::TokenSet;
+use super::token::{OriginalIdentity, TokenSet};
 use super::values::{AuthorizationCode, Issuer, Nonce, State};
 use crate::clock::Timestamp;
 use crate::secret::Random;
 
-/// A login that a browser has been sent away for.
+/// A login that the browser has been sent away for. It is sealed in a cookie of that browser until the answer comes.
+///
+/// Not `Clone`: [`accept`](Self::accept) consumes it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LoginTransaction {
     issuer: Issuer,
-    pub(super) state: State,
-    pub(super) nonce: Nonce,
-    pub(super) verifier: PkceVerifier,
+    state: State,
+    nonce: Nonce,
+    verifier: PkceVerifier,
     started: Timestamp,
     max_age: Option<u64>,
-}
-
-/// A login whose response was accepted: the code may be redeemed, once.
-#[derive(Debug)]
-pub struct CodeRedemption {
-    code: AuthorizationCode,
-    verifier: PkceVerifier,
-    expected: PendingLogin,
-}
-
-/// A login whose code is being redeemed.
-#[derive(Debug)]
-pub struct PendingLogin {
-    nonce: Nonce,
-    max_age: Option<u64>,
-}
-
-/// Evidence that somebody has signed in: an ID token that was verified in every respect.
-#[derive(Debug)]
-pub struct VerifiedLogin {
-    original: OriginalIdentity,
-    sid: Option<String>,
-    acr: Option<String>,
-    issued_at: Timestamp,
-    claims: Map<String, Value>,
+    acr_values: Option<String>,
+    scope: String,
 }
 
 impl LoginTransaction {
-    /// A login has to be finished within this time.
+    /// How long a person may take to log in.
     pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-    /// Starts a login, and says where the browser goes.
+    /// Starts a login: what to remember of it, and where to send the browser. `state` must be new and unguessable.
     pub fn begin(
         client: &Client,
         metadata: &AuthorizationServerMetadata,
@@ -84,75 +49,133 @@ impl LoginTransaction {
         let transaction = Self {
             issuer: metadata.issuer.clone(),
             state,
-            nonce: Nonce::new(random.token()),
+            nonce: Nonce::generate(random),
             verifier: PkceVerifier::generate(random),
             started: now,
             max_age: wishes.max_age,
+            acr_values: wishes.acr_values.clone(),
+            scope: client.requested_scopes(metadata).join(" "),
         };
-        let url = authorization_url(client, metadata, wishes, &transaction);
+        let request = authorization::Request {
+            state: &transaction.state,
+            nonce: &transaction.nonce,
+            challenge: &transaction.verifier.challenge(),
+            scope: &transaction.scope,
+            wishes,
+        };
+        let url = authorization::authorization_url(client, metadata, &request);
         (transaction, url)
     }
 
-    /// Accepts the response to this very login, from this very issuer (RFC 9207 section 2.4). Only then is its error
-    /// believed, too.
+    /// The scope that was asked for; a token response that names none has granted this one (RFC 6749 section 5.1).
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// Takes the response of the authorization server, if it is the answer to this login.
     ///
     /// # Errors
-    /// If it is not acceptable, or says that the server refused.
+    /// [`Error::Callback`] if it is not, or comes too late; [`Error::IssuerRefused`] if it is, and the answer is no.
+    /// That the answer is from this server is established first: an error is not believed either (RFC 9207 section 2.4).
     pub fn accept(
         self,
         response: AuthorizationResponse,
         metadata: &AuthorizationServerMetadata,
         now: Timestamp,
     ) -> Result<CodeRedemption, Error> {
+        self.examine(&response, metadata, now).map_err(Error::Callback)?;
+        match response.into_outcome() {
+            Outcome::Code(code) => Ok(CodeRedemption { transaction: self, code }),
+            Outcome::Error { error, description } => Err(Error::IssuerRefused { error, description, status: None }),
+        }
+    }
+
+    fn examine(
+        &self,
+        response: &AuthorizationResponse,
+        metadata: &AuthorizationServerMetadata,
+        now: Timestamp,
+    ) -> Result<(), CallbackFault> {
         if *response.state() != self.state {
-            return Err(Error::Callback("its state is that of another login"));
-        }
-        if self.issuer != metadata.issuer {
-            return Err(Error::Callback("it was started at another issuer"));
-        }
-        match &response.issuer {
-            Some(stated) if stated == self.issuer.as_str() => {}
-            Some(_) => return Err(Error::misbehaved("the response's iss is another issuer")),
-            None if metadata.authorization_response_iss_parameter_supported => {
-                return Err(Error::misbehaved("the response has no iss although the metadata announces it"));
-            }
-            None => {}
+            return Err(CallbackFault::OtherState);
         }
         if now.since(self.started) > Self::LIFETIME {
-            return Err(Error::Callback("the login was started too long ago"));
+            return Err(CallbackFault::Expired);
         }
-        match response.outcome {
-            Ok(code) => {
-                let expected = PendingLogin { nonce: self.nonce, max_age: self.max_age };
-                Ok(CodeRedemption { code, verifier: self.verifier, expected })
-            }
-            Err(error) => Err(Error::IssuerRefused { error, status: 0, retry_after: None }),
+        if metadata.issuer != self.issuer {
+            return Err(CallbackFault::OtherIssuer);
+        }
+        match response.iss() {
+            // Many servers send it before they announce it: then it is compared all the same.
+            Some(iss) if iss != self.issuer.as_str() => Err(CallbackFault::IssMismatch),
+            None if metadata.authorization_response_iss_parameter_supported => Err(CallbackFault::IssMissing),
+            Some(_) | None => Ok(()),
         }
     }
 }
 
+/// A code that belongs to a login. It can be redeemed once,
+///
+/// ```
+/// # use vestibule::oauth::*;
+/// fn once(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata) {
+///     let (_request, _pending) = redemption.token_request(client, metadata);
+/// }
+/// ```
+///
+/// for that consumes it:
+///
+/// ```compile_fail,E0382
+/// # use vestibule::oauth::*;
+/// fn twice(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata) {
+///     let (_request, _pending) = redemption.token_request(client, metadata);
+///     let (_again, _pending) = redemption.token_request(client, metadata);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct CodeRedemption {
+    transaction: LoginTransaction,
+    code: AuthorizationCode,
+}
+
 impl CodeRedemption {
-    /// The token request (RFC 6749 section 4.1.3), and what its answer has to be held against.
+    /// The request that redeems the code (RFC 6749 section 4.1.3), and what its answer is to be held to.
     pub fn token_request(
         self,
         client: &Client,
         metadata: &AuthorizationServerMetadata,
-    ) -> (Request<Vec<u8>>, PendingLogin) {
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("code", self.code.expose()),
-            ("redirect_uri", &client.redirect_uri),
-            ("code_verifier", self.verifier.expose()),
-        ];
-        (client.post(&metadata.token_endpoint, &fields), self.expected)
+    ) -> (http::Request<Vec<u8>>, PendingLogin) {
+        let LoginTransaction { issuer, nonce, verifier, max_age, acr_values, .. } = self.transaction;
+        let request = client.form(
+            &metadata.token_endpoint,
+            &[
+                ("grant_type", "authorization_code"),
+                ("code", self.code.expose()),
+                ("redirect_uri", &client.redirect_uri),
+                ("code_verifier", verifier.expose()),
+            ],
+        );
+        (request, PendingLogin { issuer, nonce, max_age, acr_values })
     }
 }
 
+/// A login whose code has been sent to the token endpoint.
+#[derive(Debug)]
+pub struct PendingLogin {
+    issuer: Issuer,
+    nonce: Nonce,
+    max_age: Option<u64>,
+    acr_values: Option<String>,
+}
+
 impl PendingLogin {
-    /// Verifies the tokens. It may be repeated with fresh keys after [`Error::UnknownKey`].
+    /// Holds the tokens to what the login asked for. Nothing may be done with them before (OpenID Connect Core section
+    /// 3.1.3.7).
+    ///
+    /// It borrows, so that it can be repeated with keys that were fetched anew.
     ///
     /// # Errors
-    /// If the ID token is missing or not acceptable in any respect.
+    /// [`Error::UnknownKey`] if no key verifies the ID token; [`Error::IssuerMisbehaved`] with the claim that is wrong.
     pub fn finish(
         &self,
         client: &Client,
@@ -161,49 +184,107 @@ impl PendingLogin {
         keys: &JwkSet,
         now: Timestamp,
     ) -> Result<VerifiedLogin, Error> {
-        let token = tokens.id_token.as_ref().ok_or_else(|| {
-            Error::misbehaved("the token response has no id_token; is the scope openid among issuer.scopes?")
-        })?;
-        let verified = id_token::verify(token, &tokens.access_token, client, metadata, keys, now)?;
-        if verified.nonce.as_ref() != Some(&self.nonce) {
-            return Err(Error::misbehaved("the ID token's nonce is not that of this login"));
-        }
-        if let Some(max_age) = self.max_age {
-            let authenticated = verified
-                .auth_time
-                .ok_or_else(|| Error::misbehaved("the ID token has no auth_time although max_age was sent"))?;
-            if now.since(authenticated) > Duration::from_secs(max_age) + client.clock_skew {
-                return Err(Error::misbehaved("the ID token's auth_time lies further back than max_age allows"));
+        let issuer = self.issuer.clone();
+        match client.protocol {
+            Protocol::OAuth => Ok(VerifiedLogin {
+                // An ID token that comes all the same was not asked for: it has no nonce and proves nothing.
+                original: OriginalIdentity { issuer, subject: None, auth_time: None, nonce: None },
+                sid: None,
+                acr: None,
+                issued_at: now,
+                claims: Map::new(),
+            }),
+            Protocol::OpenIdConnect => {
+                let raw =
+                    tokens.id_token.as_ref().ok_or_else(|| Misbehaviour::from("token response: id_token is absent"))?;
+                if metadata.issuer != self.issuer {
+                    return Err(Error::Callback(CallbackFault::OtherIssuer));
+                }
+                let token = IdToken::verify(raw, &tokens.access_token, client, metadata, keys, now)?;
+                if token.nonce() != Some(&self.nonce) {
+                    return Err(token.fault("nonce", "is not that of this login").into());
+                }
+                self.examine_authentication(&token, client, now)?;
+                let original = OriginalIdentity {
+                    issuer,
+                    subject: Some(token.subject().to_owned()),
+                    auth_time: token.auth_time(),
+                    nonce: Some(self.nonce.clone()),
+                };
+                Ok(VerifiedLogin {
+                    original,
+                    sid: token.text("sid")?,
+                    acr: token.text("acr")?,
+                    issued_at: token.issued_at(),
+                    claims: token.into_claims(),
+                })
             }
         }
-        let VerifiedClaims { subject, issued_at, auth_time, nonce: _, acr, sid, all } = verified;
-        Ok(VerifiedLogin {
-            original: OriginalIdentity {
-                issuer: metadata.issuer.clone(),
-                subject,
-                auth_time,
-                nonce: self.nonce.clone(),
-            },
-            sid,
-            acr,
-            issued_at,
-            claims: all,
-        })
+    }
+
+    /// When and how the person authenticated, where the login asked for something there (steps 12 and 13).
+    fn examine_authentication(&self, token: &IdToken, client: &Client, now: Timestamp) -> Result<(), Misbehaviour> {
+        if let Some(max_age) = self.max_age {
+            let auth_time =
+                token.auth_time().ok_or_else(|| token.fault("auth_time", "is absent, although max_age was sent"))?;
+            if now.since(auth_time) > Duration::from_secs(max_age).saturating_add(client.clock_skew) {
+                return Err(token.fault("auth_time", "is longer ago than max_age allows"));
+            }
+        }
+        if let Some(wanted) = self.acr_values.as_deref().filter(|it| !it.is_empty()) {
+            let acr = token.text("acr")?;
+            if !acr.is_some_and(|acr| wanted.split(' ').any(|it| it == acr)) {
+                return Err(token.fault("acr", "is none of those that were asked for"));
+            }
+        }
+        Ok(())
     }
 }
 
+/// The evidence that somebody has logged in. Only [`PendingLogin::finish`] makes one:
+///
+/// ```compile_fail,E0451
+/// # use vestibule::oauth::*;
+/// fn forge(original: OriginalIdentity, now: vestibule::clock::Timestamp) -> VerifiedLogin {
+///     VerifiedLogin { original, sid: None, acr: None, issued_at: now, claims: Default::default() }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct VerifiedLogin {
+    original: OriginalIdentity,
+    sid: Option<String>,
+    acr: Option<String>,
+    issued_at: Timestamp,
+    claims: Map<String, Value>,
+}
+
 impl VerifiedLogin {
-    /// Who signed in, as later ID tokens are compared with it.
+    /// Who has logged in, as refreshed ID tokens will be compared with.
     pub const fn original(&self) -> &OriginalIdentity {
         &self.original
     }
 
-    /// The issuer's own session.
+    /// The authorization server that says so.
+    pub const fn issuer(&self) -> &Issuer {
+        &self.original.issuer
+    }
+
+    /// The person, unique within the issuer; none where the server speaks plain OAuth and says nothing of persons.
+    pub fn subject(&self) -> Option<&str> {
+        self.original.subject.as_deref()
+    }
+
+    /// The issuer's own session (OpenID Connect Front-Channel Logout section 3).
     pub fn sid(&self) -> Option<&str> {
         self.sid.as_deref()
     }
 
-    /// The authentication context class that was reached.
+    /// When the person authenticated, if the server says.
+    pub const fn auth_time(&self) -> Option<Timestamp> {
+        self.original.auth_time
+    }
+
+    /// The authentication context class that was reached, if the server says.
     pub fn acr(&self) -> Option<&str> {
         self.acr.as_deref()
     }
@@ -213,8 +294,11 @@ impl VerifiedLogin {
         self.issued_at
     }
 
-    /// All claims of the ID token.
+    /// What the ID token says besides the protocol's own claims.
     pub const fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,218 +1,270 @@
 //! What an authorization server says of itself (RFC 8414, OpenID Connect Discovery 1.0).
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use url::{Host, Url};
+use http::StatusCode;
+use url::Url;
 
-use super::client::get;
-use super::error::Error;
-use super::json;
+use super::document::Document;
+use super::endpoint::{Endpoint, PlainHttp};
+use super::error::{Error, Misbehaviour};
 use super::values::Issuer;
 
-/// Metadata that was fetched from the issuer and found acceptable.
+/// What an authorization server says of itself. The fields are open, because configuration may know better.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationServerMetadata {
-    /// Identical to the configured issuer.
+    /// The issuer that was asked; the document named it letter by letter.
     pub issuer: Issuer,
-    /// Where people sign in.
-    pub authorization_endpoint: Url,
-    /// Where codes and refresh tokens are redeemed.
-    pub token_endpoint: Url,
-    /// Where the signing keys are.
-    pub jwks_uri: Option<Url>,
+    /// Where browsers are sent to log in.
+    pub authorization_endpoint: Endpoint,
+    /// Where codes and refresh tokens are exchanged.
+    pub token_endpoint: Endpoint,
+    /// Where the signing keys are; a plain OAuth server may have none.
+    pub jwks_uri: Option<Endpoint>,
     /// Where tokens are revoked (RFC 7009).
-    pub revocation_endpoint: Option<Url>,
-    /// Where the issuer's own session ends (OpenID Connect RP-Initiated Logout 1.0).
-    pub end_session_endpoint: Option<Url>,
-    /// The scopes that it knows; empty if it does not say.
-    pub scopes_supported: Vec<String>,
-    /// The algorithms that it signs ID tokens with; RS256 if it does not say.
+    pub revocation_endpoint: Option<Endpoint>,
+    /// Where browsers are sent to log out (OpenID Connect RP-Initiated Logout).
+    pub end_session_endpoint: Option<Endpoint>,
+    /// Where claims about the user are.
+    pub userinfo_endpoint: Option<Endpoint>,
+    /// The scopes that it knows, if it says.
+    pub scopes_supported: Option<Vec<String>>,
+    /// The PKCE methods that it knows, if it says. For reports only: `S256` is sent in any case, for many servers that
+    /// know it do not say so.
+    pub code_challenge_methods_supported: Option<Vec<String>>,
+    /// How clients may authenticate at the token endpoint.
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// The algorithms that it signs ID tokens with.
     pub id_token_signing_alg_values_supported: Vec<String>,
-    /// Whether it sends `iss` in every authorization response (RFC 9207 section 3).
+    /// The grant types that it knows. For reports only: many servers leave `refresh_token` out.
+    pub grant_types_supported: Vec<String>,
+    /// Whether its authorization responses name it (RFC 9207 section 3).
     pub authorization_response_iss_parameter_supported: bool,
 }
 
-/// Whether an issuer outside of this machine may be spoken to without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlainHttp {
-    /// It may not. Loopback addresses may always.
-    Refused,
-    /// It may: the operator said so.
-    Allowed,
-}
-
-impl PlainHttp {
-    /// Whether `url` may be spoken to.
-    pub fn permits(self, url: &Url) -> bool {
-        match url.scheme() {
-            "https" => true,
-            "http" => self == Self::Allowed || is_loopback(url),
-            _ => false,
-        }
-    }
-}
-
-/// Whether `url` names this very machine.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
 impl AuthorizationServerMetadata {
-    /// The request for the document of `issuer` (OpenID Connect Discovery section 4.1).
+    /// The request for the OpenID Connect document of `issuer` (OpenID Connect Discovery 1.0 section 4.1).
     ///
     /// # Errors
-    /// If the issuer is no URL.
-    pub fn request(issuer: &Issuer) -> Result<Request<Vec<u8>>, Error> {
+    /// If the issuer identifier is no absolute http or https URL without query and fragment.
+    pub fn request(issuer: &Issuer) -> Result<http::Request<Vec<u8>>, Error> {
+        issuer_url(issuer)?;
+        // Text, not URL, surgery: the path is the issuer's own, letter by letter.
         let base = issuer.as_str().strip_suffix('/').unwrap_or(issuer.as_str());
-        let url = format!("{base}/.well-known/openid-configuration");
-        let url: Url = url.parse().map_err(|_| Error::misbehaved("the issuer is not a URL"))?;
-        Ok(get(&url))
+        well_known(&format!("{base}/.well-known/openid-configuration"))
     }
 
-    /// Reads the document. Nothing of it is used unless it speaks of exactly this `issuer` (section 4.3).
+    /// The request for the plain OAuth document of `issuer` (RFC 8414 section 3.1).
     ///
     /// # Errors
-    /// If it is not acceptable; the error names the member.
-    pub fn read(issuer: &Issuer, plain_http: PlainHttp, response: &Response<Bytes>) -> Result<Self, Error> {
+    /// As [`request`](Self::request).
+    pub fn oauth_request(issuer: &Issuer) -> Result<http::Request<Vec<u8>>, Error> {
+        let mut url = issuer_url(issuer)?;
+        let path = url.path().strip_suffix('/').unwrap_or(url.path()).to_owned();
+        url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+        well_known(url.as_str())
+    }
+
+    /// Reads the answer to either request.
+    ///
+    /// # Errors
+    /// If it is not exactly 200 (a redirect is not followed: RFC 8414 section 6.2), not a JSON object, of another
+    /// issuer, or if a member that is needed is absent or wrong; the member is named.
+    pub fn read(issuer: &Issuer, plain_http: PlainHttp, response: &http::Response<Bytes>) -> Result<Self, Error> {
         if response.status() != StatusCode::OK {
-            return Err(Error::misbehaved(format!("its metadata came with status {}", response.status().as_u16())));
+            return Err(Misbehaviour::from(format!("metadata: status {}, not 200", response.status().as_u16())).into());
         }
-        let document = json::object(response.body(), "its metadata")?;
-        let stated =
-            json::text(&document, "issuer")?.ok_or_else(|| Error::misbehaved("its metadata names no issuer"))?;
-        if stated != issuer.as_str() {
-            let stated: String = stated.chars().filter(char::is_ascii_graphic).take(200).collect();
-            return Err(Error::misbehaved(format!(
-                "its metadata names the issuer {stated:?}, configured is {:?}; they must be the same to the letter",
-                issuer.as_str()
-            )));
+        let document = Document::read("metadata", response.body())?;
+        if document.required_text("issuer")? != issuer.as_str() {
+            return Err(document.fault("issuer", "is not, letter by letter, the issuer that was asked").into());
         }
-        let optional = |name: &'static str| -> Result<Option<Url>, Error> {
-            let Some(text) = json::text(&document, name)? else { return Ok(None) };
-            let url: Url = text.parse().map_err(|_| Error::misbehaved(format!("{name} is not a URL")))?;
-            if !plain_http.permits(&url) {
-                return Err(Error::misbehaved(format!("{name} is not https")));
-            }
-            Ok(Some(url))
+        let endpoint = |member: &str| -> Result<Option<Endpoint>, Misbehaviour> {
+            document
+                .text(member)?
+                .map(|text| Endpoint::parse(text, plain_http))
+                .transpose()
+                .map_err(|invalid| document.fault(member, &invalid.to_string()))
         };
-        let required = |name| optional(name)?.ok_or_else(|| Error::misbehaved(format!("{name} is missing")));
+        let required = |member| endpoint(member)?.ok_or_else(|| document.fault(member, "is absent"));
+        // What a server that leaves the member out means by it (RFC 8414 section 2).
+        let or_default = |member, default: &[&str]| -> Result<Vec<String>, Misbehaviour> {
+            Ok(document.texts(member)?.unwrap_or_else(|| default.iter().map(|&it| it.to_owned()).collect()))
+        };
         Ok(Self {
             issuer: issuer.clone(),
             authorization_endpoint: required("authorization_endpoint")?,
             token_endpoint: required("token_endpoint")?,
-            jwks_uri: optional("jwks_uri")?,
-            revocation_endpoint: optional("revocation_endpoint")?,
-            end_session_endpoint: optional("end_session_endpoint")?,
-            scopes_supported: json::texts(&document, "scopes_supported")?.unwrap_or_default(),
-            id_token_signing_alg_values_supported: json::texts(&document, "id_token_signing_alg_values_supported")?
-                .unwrap_or_else(|| vec!["RS256".to_owned()]),
+            jwks_uri: endpoint("jwks_uri")?,
+            revocation_endpoint: endpoint("revocation_endpoint")?,
+            end_session_endpoint: endpoint("end_session_endpoint")?,
+            userinfo_endpoint: endpoint("userinfo_endpoint")?,
+            scopes_supported: document.texts("scopes_supported")?,
+            code_challenge_methods_supported: document.texts("code_challenge_methods_supported")?,
+            token_endpoint_auth_methods_supported: or_default(
+                "token_endpoint_auth_methods_supported",
+                &["client_secret_basic"],
+            )?,
+            id_token_signing_alg_values_supported: or_default("id_token_signing_alg_values_supported", &["RS256"])?,
+            grant_types_supported: or_default("grant_types_supported", &["authorization_code", "implicit"])?,
             authorization_response_iss_parameter_supported: document
-                .get("authorization_response_iss_parameter_supported")
-                .is_some_and(|flag| flag == true),
+                .flag("authorization_response_iss_parameter_supported")?,
         })
     }
 }
 
+fn issuer_url(issuer: &Issuer) -> Result<Url, Error> {
+    Url::parse(issuer.as_str())
+        .ok()
+        .filter(|url| url.has_host() && url.query().is_none() && url.fragment().is_none())
+        .ok_or_else(|| Misbehaviour::from("issuer: not an absolute URL without query and fragment").into())
+}
+
+fn well_known(text: &str) -> Result<http::Request<Vec<u8>>, Error> {
+    // Whether plain http is in order was decided when the issuer was configured.
+    Endpoint::parse(text, PlainHttp::Allowed)
+        .map(|endpoint| endpoint.get())
+        .map_err(|invalid| Misbehaviour::from(format!("issuer: {invalid}")).into())
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::oauth::testing::answer;
 
-    /// The metadata of a server that has everything.
-    pub(in crate::oauth) fn metadata() -> AuthorizationServerMetadata {
-        read("https://as.test", &document()).expect("acceptable")
+    fn issuer(text: &str) -> Issuer {
+        Issuer::new(text.to_owned())
     }
 
     fn document() -> Value {
         json!({
             "issuer": "https://as.test",
-            "authorization_endpoint": "https://as.test/authorize?p=policy",
+            "authorization_endpoint": "https://as.test/authorize",
             "token_endpoint": "https://as.test/token",
             "jwks_uri": "https://as.test/jwks",
-            "revocation_endpoint": "https://as.test/revoke",
-            "end_session_endpoint": "https://as.test/end?x=1",
-            "scopes_supported": ["openid", "profile", "offline_access"],
-            "id_token_signing_alg_values_supported": ["ES256", "RS256", "HS256", "none"],
-            "authorization_response_iss_parameter_supported": true,
         })
     }
 
-    fn read(issuer: &str, document: &Value) -> Result<AuthorizationServerMetadata, Error> {
-        let response = Response::new(Bytes::from(document.to_string()));
-        AuthorizationServerMetadata::read(&Issuer::new(issuer.to_owned()), PlainHttp::Refused, &response)
+    fn read(document: &Value) -> Result<AuthorizationServerMetadata, Error> {
+        let response = answer(200, &document.to_string());
+        AuthorizationServerMetadata::read(&issuer("https://as.test"), PlainHttp::LoopbackOnly, &response)
+    }
+
+    fn refused(member: &str, value: Value) -> String {
+        let mut document = document();
+        document[member] = value;
+        read(&document).expect_err("is refused").to_string()
     }
 
     #[test]
-    fn the_document_is_where_discovery_says() {
-        // DISC-4.1-01
-        for (issuer, url) in [
+    fn the_openid_path_is_a_suffix() {
+        // DISC-4.1-01, CS-H-03
+        for (asked, expected) in [
             ("https://as.test", "https://as.test/.well-known/openid-configuration"),
             ("https://as.test/", "https://as.test/.well-known/openid-configuration"),
-            ("https://as.test/a/b", "https://as.test/a/b/.well-known/openid-configuration"),
-            ("https://as.test/a/", "https://as.test/a/.well-known/openid-configuration"),
+            ("https://as.test/realms/a", "https://as.test/realms/a/.well-known/openid-configuration"),
+            ("https://as.test/realms/a/", "https://as.test/realms/a/.well-known/openid-configuration"),
         ] {
-            let request = AuthorizationServerMetadata::request(&Issuer::new(issuer.to_owned())).expect("a request");
-            assert_eq!(request.uri(), url);
+            let request = AuthorizationServerMetadata::request(&issuer(asked)).expect("is a request");
+            assert_eq!(request.uri(), expected);
+            assert_eq!(request.method(), http::Method::GET);
         }
     }
 
     #[test]
-    fn another_issuer_is_refused_however_near_it_is() {
-        // DISC-4.3-01, ISS-R-01
-        for near in ["https://as.test/", "https://AS.test", "https://as.test:443", "https://as.test.x"] {
-            let mut document = document();
-            document["issuer"] = near.into();
-            assert!(read("https://as.test", &document).is_err(), "{near}");
-            assert!(read(near, &document).is_ok(), "{near}");
-        }
-    }
-
-    #[test]
-    fn what_is_missing_wrong_or_insecure_is_named() {
-        // DISC-3-01, ASM-2-02
-        for (member, value) in [
-            ("token_endpoint", Value::Null),
-            ("token_endpoint", json!("http://as.test/token")),
-            ("authorization_endpoint", json!(7)),
-            ("jwks_uri", json!("not a url")),
-            ("end_session_endpoint", json!("javascript:alert(1)")),
-            ("scopes_supported", json!("openid")),
+    fn the_oauth_path_goes_between_host_and_path() {
+        // ASM-3-01
+        for (asked, expected) in [
+            ("https://as.test", "https://as.test/.well-known/oauth-authorization-server"),
+            ("https://as.test/", "https://as.test/.well-known/oauth-authorization-server"),
+            ("https://as.test/t1", "https://as.test/.well-known/oauth-authorization-server/t1"),
+            ("https://as.test/t1/", "https://as.test/.well-known/oauth-authorization-server/t1"),
         ] {
-            let mut document = document();
-            document[member] = value;
-            let error = read("https://as.test", &document).expect_err(member);
-            assert!(error.to_string().contains(member), "{error}");
+            assert_eq!(
+                AuthorizationServerMetadata::oauth_request(&issuer(asked)).expect("is a request").uri(),
+                expected
+            );
         }
     }
 
     #[test]
-    fn anything_but_an_object_with_status_200_is_refused() {
-        // ASM-3.1-01
-        let issuer = Issuer::new("https://as.test".to_owned());
-        for (status, body) in [(200, "<html>"), (200, "[]"), (204, ""), (302, "{}"), (500, "{}")] {
-            let mut response = Response::new(Bytes::from(body));
-            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            let read = AuthorizationServerMetadata::read(&issuer, PlainHttp::Refused, &response);
-            assert!(read.is_err(), "{status} {body}");
+    fn an_issuer_that_is_no_address_cannot_be_asked() {
+        for bad in ["", "as.test", "https://as.test/?a", "https://as.test/#f", "mailto:a@b", "ftp://as.test"] {
+            assert!(AuthorizationServerMetadata::request(&issuer(bad)).is_err(), "{bad}");
+            assert!(AuthorizationServerMetadata::oauth_request(&issuer(bad)).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn a_minimal_document_gets_the_defaults() {
-        // ASM-2-01
-        let document = json!({
-            "issuer": "http://localhost:9",
-            "authorization_endpoint": "http://localhost:9/a",
-            "token_endpoint": "http://127.0.0.1:9/t",
-        });
-        let metadata = read("http://localhost:9", &document).expect("acceptable");
+    fn a_minimal_document_is_enough_and_the_rest_has_defaults() {
+        // ASM-2-01, CS-H-04
+        let metadata = read(&document()).expect("reads");
+        assert_eq!(metadata.token_endpoint_auth_methods_supported, ["client_secret_basic"]);
         assert_eq!(metadata.id_token_signing_alg_values_supported, ["RS256"]);
+        assert_eq!(metadata.grant_types_supported, ["authorization_code", "implicit"]);
+        assert_eq!(metadata.code_challenge_methods_supported, None);
         assert!(!metadata.authorization_response_iss_parameter_supported);
+        let mut plain_oauth = document();
+        plain_oauth["jwks_uri"] = Value::Null;
+        assert_eq!(read(&plain_oauth).expect("reads").jwks_uri, None);
+    }
+
+    #[test]
+    fn a_server_that_does_not_announce_s256_is_accepted_and_its_word_kept() {
+        let mut document = document();
+        document["code_challenge_methods_supported"] = json!(["plain"]);
+        let metadata = read(&document).expect("reads");
+        assert_eq!(metadata.code_challenge_methods_supported, Some(vec!["plain".to_owned()]));
+    }
+
+    #[test]
+    fn the_issuer_must_be_the_same_letter_by_letter() {
+        // ASM-3.3-01, DISC-4.3-01, ISS-R-01
+        for other in ["https://as.test/", "https://AS.test", "https://as.test:443", "http://as.test", "https://as.tes"]
+        {
+            assert!(refused("issuer", json!(other)).contains("issuer is not, letter by letter"), "{other}");
+        }
+        assert!(refused("issuer", Value::Null).contains("issuer is absent"));
+    }
+
+    #[test]
+    fn endpoints_must_be_there_and_https() {
+        // DISC-3-01, ASM-2-02
+        for member in ["authorization_endpoint", "token_endpoint"] {
+            assert!(refused(member, Value::Null).contains(&format!("{member} is absent")));
+        }
+        for member in [
+            "authorization_endpoint",
+            "token_endpoint",
+            "jwks_uri",
+            "revocation_endpoint",
+            "end_session_endpoint",
+            "userinfo_endpoint",
+        ] {
+            assert!(refused(member, json!("http://as.test/x")).contains(&format!("{member} is not https")));
+            assert!(refused(member, json!(7)).contains(&format!("{member} is not a string")));
+        }
+        assert!(refused("scopes_supported", json!({})).contains("scopes_supported is not a list of strings"));
+        let lie = refused("authorization_response_iss_parameter_supported", json!("yes"));
+        assert!(lie.contains("authorization_response_iss_parameter_supported is not true or false"));
+    }
+
+    #[test]
+    fn only_200_with_a_json_object_is_an_answer() {
+        // ASM-3.1-01, ASM-6.2-01
+        let asked = issuer("https://as.test");
+        let text = document().to_string();
+        for (status, body) in [
+            (302, text.as_str()),
+            (204, ""),
+            (404, text.as_str()),
+            (201, text.as_str()),
+            (200, "<html>"),
+            (200, "[]"),
+            (200, ""),
+        ] {
+            let result = AuthorizationServerMetadata::read(&asked, PlainHttp::Allowed, &answer(status, body));
+            assert!(matches!(result, Err(Error::IssuerMisbehaved(_))), "{status} {body}");
+        }
     }
 }

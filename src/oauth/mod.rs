@@ -1,29 +1,43 @@
-//! Ring 1: the protocol, without I/O. It builds `http::Request` values and reads `http::Response` values; who sends
-//! them, and when, is somebody else's business.
+//! Ring 1: the protocol. OAuth 2.0 and OpenID Connect as values that somebody else sends and receives.
+//!
+//! It builds [`http::Request`]s and reads [`http::Response`]s, and does no I/O: no runtime, no HTTP client, no clock, no
+//! source of randomness is named here. The moment (`now`) and the dice (`random`) are arguments.
+//!
+//! A login is a chain of types, and each step consumes the one before:
+//!
+//! ```text
+//! LoginTransaction ─ accept ─> CodeRedemption ─ token_request ─> PendingLogin ─ finish ─> VerifiedLogin
+//! ```
+//!
+//! So a code cannot be sent twice, and a [`VerifiedLogin`] proves that every check was made.
 
 mod authorization;
 mod client;
+mod document;
+mod endpoint;
 mod error;
 mod id_token;
-mod json;
 mod jwks;
+mod jws;
 mod login;
 mod logout;
 mod metadata;
 mod pkce;
+#[cfg(test)]
+mod testing;
 mod token;
 mod values;
 
-pub use self::authorization::{AuthorizationResponse, LoginWishes};
-pub use self::client::{Client, ClientAuthentication, Scopes};
-pub use self::error::{Error, Verdict};
-pub use self::id_token::OriginalIdentity;
-pub use self::jwks::JwkSet;
-pub use self::login::{CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
-pub use self::logout::{TokenHint, end_session_url, revocation_request};
-pub use self::metadata::{AuthorizationServerMetadata, PlainHttp};
-pub use self::pkce::PkceVerifier;
-pub use self::token::{TokenSet, check_refreshed, refresh_request};
-pub use self::values::{
+pub use authorization::{AuthorizationResponse, LoginWishes, Outcome};
+pub use client::{Client, ClientAuthentication, Protocol};
+pub use endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
+pub use error::{CallbackFault, Error, Misbehaviour, Verdict};
+pub use jwks::JwkSet;
+pub use login::{CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
+pub use logout::{TokenHint, end_session_url, revocation_request};
+pub use metadata::AuthorizationServerMetadata;
+pub use pkce::PkceVerifier;
+pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
+pub use values::{
     AccessToken, AuthorizationCode, ClientId, ClientSecret, Issuer, Nonce, RawIdToken, RefreshToken, State,
 };

@@ -1,101 +1,107 @@
-//! Token responses and refresh requests (RFC 6749 sections 5 and 6).
+//! The token endpoint: what it answers, and how it is asked for fresh tokens.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{Request, Response, StatusCode};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::client::Client;
-use super::error::{Error, printable};
-use super::id_token::{self, OriginalIdentity};
-use super::json;
+use super::client::{Client, Protocol};
+use super::document::{Document, seconds};
+use super::error::{Error, Misbehaviour, presentable};
+use super::id_token::IdToken;
 use super::jwks::JwkSet;
 use super::metadata::AuthorizationServerMetadata;
-use super::values::{AccessToken, RawIdToken, RefreshToken};
+use super::values::{AccessToken, Issuer, Nonce, RawIdToken, RefreshToken};
 use crate::clock::Timestamp;
 
-/// What a token request has brought.
-#[derive(Debug)]
+/// What the token endpoint has issued (RFC 6749 section 5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSet {
-    /// For API calls.
+    /// What API calls carry: a bearer token that fits into a header.
     pub access_token: AccessToken,
-    /// How long it lives, if the server says.
+    /// How long it lives; none if the server does not say, or says nothing that can be meant.
     pub expires_in: Option<Duration>,
-    /// For the next refresh. Absent in a refresh: the old one stays good.
+    /// The next refresh token; none leaves the one before in force.
     pub refresh_token: Option<RefreshToken>,
-    /// Not verified yet.
+    /// Who has logged in. Not verified yet.
     pub id_token: Option<RawIdToken>,
-    /// What was granted, where the server says.
+    /// The scope that was granted; none means what was asked for.
     pub scope: Option<String>,
-    /// How long refreshing will go on, where the server says.
+    /// How long the refresh token lives, at servers that say so; at some this is an idle time that each refresh renews.
     pub refresh_expires_in: Option<Duration>,
 }
 
+/// A longer lifetime is cut to this: more is a slip of the server, and sums of it would overflow.
+const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest pause that a server can ask for.
+const MAX_RETRY_AFTER: u64 = 3600;
+
 impl TokenSet {
-    /// Reads the answer of a token endpoint.
+    /// Reads an answer of the token endpoint.
+    ///
+    /// What only informs is read with leniency, because a refusal here would lose tokens that may be the only ones left:
+    /// an unreadable lifetime counts as none, and an absent `token_type` as Bearer, which plain OAuth servers leave out.
     ///
     /// # Errors
-    /// If the server refused, or answered with something that is no token response.
-    pub fn read(response: &Response<Bytes>) -> Result<Self, Error> {
-        if response.status() != StatusCode::OK {
-            return Err(refusal(response));
+    /// [`Error::IssuerRefused`] if the server says no, [`Error::IssuerMisbehaved`] if it is in trouble or its answer is
+    /// malformed; [`Error::verdict`] tells what that means for a refresh token.
+    pub fn read(response: &http::Response<Bytes>) -> Result<Self, Error> {
+        if let Some(error) = refusal(response) {
+            return Err(error);
         }
-        let body = json::object(response.body(), "the token response")?;
-        let secret = |name: &'static str| -> Result<Option<String>, Error> {
-            Ok(json::text(&body, name)?.filter(|text| !text.is_empty()).map(str::to_owned))
-        };
-        let access_token = secret("access_token")?.ok_or_else(|| Error::misbehaved("access_token is missing"))?;
-        if !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::misbehaved("access_token holds characters that no header field can carry"));
+        let document = Document::read("token response", response.body())?;
+        let access_token = document.required_text("access_token")?;
+        if !access_token.bytes().all(|it| it.is_ascii_graphic()) {
+            return Err(document.fault("access_token", "holds characters that no header can carry").into());
         }
-        // Plain OAuth servers have been seen to leave it out; what they mean is Bearer.
-        if json::text(&body, "token_type")?.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            return Err(Error::misbehaved("token_type is not Bearer"));
+        if !document.text("token_type")?.is_none_or(|kind| kind.eq_ignore_ascii_case("Bearer")) {
+            return Err(document.fault("token_type", "is not Bearer").into());
         }
+        let lifetime = |member| document.value(member).and_then(lifetime);
         Ok(Self {
-            access_token: AccessToken::new(access_token),
-            expires_in: json::seconds(&body, "expires_in")?,
-            refresh_token: secret("refresh_token")?.map(RefreshToken::new),
-            id_token: secret("id_token")?.map(RawIdToken::new),
-            scope: secret("scope")?,
-            refresh_expires_in: json::seconds(&body, "refresh_expires_in")?.filter(|it| !it.is_zero()),
+            access_token: AccessToken::new(access_token.to_owned()),
+            expires_in: lifetime("expires_in"),
+            refresh_token: document.text("refresh_token")?.map(|it| RefreshToken::new(it.to_owned())),
+            id_token: document.text("id_token")?.map(|it| RawIdToken::new(it.to_owned())),
+            scope: document.texts("scope")?.map(|it| it.join(" ")).filter(|it| !it.is_empty()),
+            refresh_expires_in: lifetime("refresh_expires_in").or_else(|| lifetime("refresh_token_expires_in")),
         })
     }
 }
 
-/// An answer that is not 200.
-fn refusal(response: &Response<Bytes>) -> Error {
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    let code = json::object(response.body(), "the error response")
-        .ok()
-        .and_then(|body| json::text(&body, "error").ok().flatten().map(printable));
-    Error::IssuerRefused {
-        error: code.unwrap_or_else(|| "no error code".to_owned()),
-        status: response.status().as_u16(),
-        retry_after,
-    }
-}
-
-/// The refresh request. It never names a scope: at many servers a narrower one would stick.
+/// The request for fresh tokens (RFC 6749 section 6).
+///
+/// It never names a scope: at many servers a narrower one would stick.
 pub fn refresh_request(
     client: &Client,
     metadata: &AuthorizationServerMetadata,
     refresh_token: &RefreshToken,
-) -> Request<Vec<u8>> {
+) -> http::Request<Vec<u8>> {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-    client.post(&metadata.token_endpoint, &fields)
+    client.form(&metadata.token_endpoint, &fields)
 }
 
-/// Checks the ID token of a refresh, if there is one: it must speak of the same person, the same login and us
-/// (OpenID Connect Core section 12.2).
+/// Who logged in, as the ID token of the login said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginalIdentity {
+    /// The authorization server.
+    pub issuer: Issuer,
+    /// The person, unique within the issuer; none with plain OAuth, which says nothing of persons.
+    pub subject: Option<String>,
+    /// When the person authenticated, if the server said.
+    pub auth_time: Option<Timestamp>,
+    /// The nonce of the login.
+    pub nonce: Option<Nonce>,
+}
+
+/// Checks that refreshed tokens speak of the same person (OpenID Connect Core section 12.2).
+///
+/// That there is no ID token among them is normal.
 ///
 /// # Errors
-/// If it does not, or cannot be verified.
+/// [`Error::UnknownKey`] if no key verifies the ID token; [`Error::IssuerMisbehaved`] with the claim that differs.
 pub fn check_refreshed(
     original: &OriginalIdentity,
     tokens: &TokenSet,
@@ -104,84 +110,73 @@ pub fn check_refreshed(
     keys: &JwkSet,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let Some(token) = &tokens.id_token else { return Ok(()) };
-    let fresh = id_token::verify(token, &tokens.access_token, client, metadata, keys, now)?;
-    if metadata.issuer != original.issuer || fresh.subject != original.subject {
-        return Err(Error::misbehaved("the refreshed ID token speaks of somebody else"));
+    let Some(raw) = tokens.id_token.as_ref().filter(|_| client.protocol == Protocol::OpenIdConnect) else {
+        return Ok(());
+    };
+    let token = IdToken::verify(raw, &tokens.access_token, client, metadata, keys, now)?;
+    let differs = |claim| Err(token.fault(claim, "is not that of the login").into());
+    if metadata.issuer != original.issuer {
+        return differs("iss");
     }
-    if fresh.nonce.is_some_and(|nonce| nonce != original.nonce) {
-        return Err(Error::misbehaved("the refreshed ID token's nonce is not that of the login"));
+    if original.subject.as_deref() != Some(token.subject()) {
+        return differs("sub");
     }
-    match (fresh.auth_time, original.auth_time) {
-        (Some(now), Some(then)) if now != then => {
-            Err(Error::misbehaved("the refreshed ID token's auth_time is not that of the login"))
-        }
-        (_, _) => Ok(()),
+    if original.auth_time.is_some() && token.auth_time().is_some_and(|it| Some(it) != original.auth_time) {
+        return differs("auth_time");
     }
+    if token.nonce().is_some_and(|it| Some(it) != original.nonce.as_ref()) {
+        return differs("nonce");
+    }
+    Ok(())
+}
+
+/// What an answer says if it is not tokens.
+fn refusal(response: &http::Response<Bytes>) -> Option<Error> {
+    let (status, body) = (response.status(), response.body());
+    let trouble = |what: &str| {
+        let what = format!("token response: status {}, {what}", status.as_u16());
+        Some(Misbehaviour::from(what).retry_after(retry_after(response)).into())
+    };
+    if is_html(response) {
+        return trouble("an HTML page");
+    }
+    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    if status.is_server_error() || passing.contains(&status) {
+        return trouble("trouble that passes");
+    }
+    if !status.is_client_error() && status != StatusCode::OK {
+        return trouble("neither 200 nor a refusal");
+    }
+    let document = Document::read("token response", body).ok();
+    let text = |member| document.as_ref().and_then(|it| it.text(member).ok().flatten()).map(presentable);
+    // Some servers refuse with status 200, and some without saying why.
+    let error = text("error").or_else(|| status.is_client_error().then(|| Error::UNSPECIFIED.to_owned()))?;
+    Some(Error::IssuerRefused { error, description: text("error_description"), status: Some(status.as_u16()) })
+}
+
+/// A page for people: some gateway's, not the token endpoint's. An empty body is no page, whatever its type.
+fn is_html(response: &http::Response<Bytes>) -> bool {
+    let body = response.body().trim_ascii_start();
+    let declared = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|it| it.to_str().ok())
+        .is_some_and(|it| it.trim_start().to_ascii_lowercase().starts_with("text/html"));
+    body.starts_with(b"<") || declared && !body.is_empty() && !body.starts_with(b"{")
+}
+
+/// The pause in seconds that the server asks for (RFC 9110 section 10.2.3); a date is not read.
+fn retry_after(response: &http::Response<Bytes>) -> Option<Duration> {
+    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    let seconds: u64 = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(MAX_RETRY_AFTER)))
+}
+
+/// A lifetime as a number or as its text. Zero and less is what servers say that mean "none" or "unknown".
+fn lifetime(value: &Value) -> Option<Duration> {
+    let seconds = value.as_str().map_or_else(|| seconds(value), |text| text.trim().parse().ok())?;
+    (seconds > 0).then(|| Duration::from_secs(seconds).min(MAX_LIFETIME))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-    use crate::oauth::Verdict;
-
-    fn read(status: u16, body: impl Into<Bytes>) -> Result<TokenSet, Error> {
-        let mut response = Response::new(body.into());
-        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-        TokenSet::read(&response)
-    }
-
-    #[test]
-    fn what_servers_vary_is_understood() {
-        // O2-5.1-01, O2-5.1-02, O2-5.1-03
-        let tokens = |body: serde_json::Value| read(200, body.to_string()).expect("reads");
-        let lifetime = |value: serde_json::Value| tokens(json!({"access_token": "a", "expires_in": value})).expires_in;
-        assert_eq!(lifetime(json!("3600")), Some(Duration::from_secs(3600)));
-        assert_eq!(lifetime(json!(0)), Some(Duration::ZERO));
-        assert_eq!(lifetime(json!(-1)), Some(Duration::ZERO));
-        assert_eq!(lifetime(json!(1e12)), Some(Duration::from_secs(315_360_000)));
-        assert_eq!(lifetime(json!(null)), None);
-        let whole = tokens(json!({"access_token": "a", "token_type": "bEARER", "refresh_token": "r", "foo": [1]}));
-        assert_eq!(whole.refresh_token, Some(RefreshToken::new("r".to_owned())));
-        assert_eq!(tokens(json!({"access_token": "a", "refresh_token": ""})).refresh_token, None);
-    }
-
-    #[test]
-    fn what_is_no_token_response_is_named() {
-        for (body, named) in [
-            (r#"{"token_type":"Bearer"}"#, "access_token"),
-            (r#"{"access_token":7}"#, "access_token"),
-            (r#"{"access_token":"a\nb"}"#, "access_token"),
-            (r#"{"access_token":"a","token_type":"mac"}"#, "token_type"),
-            (r#"{"access_token":"a","expires_in":"soon"}"#, "expires_in"),
-            (r#"{"access_token":"a","refresh_token":{}}"#, "refresh_token"),
-            (r#"{"access_token":"a","access_token":"b"}"#, "token response"),
-            ("<html>", "token response"),
-            ("", "token response"),
-        ] {
-            let error = read(200, body).expect_err(body);
-            assert!(error.to_string().contains(named), "{error}");
-            assert_eq!(error.verdict(), Verdict::Transient { retry_after: None });
-        }
-    }
-
-    #[test]
-    fn refusals_keep_their_code_and_nothing_else() {
-        let error = read(400, r#"{"error":"invalid_grant","error_description":"SELECT canary"}"#).expect_err("refused");
-        assert_eq!(error.verdict(), Verdict::InvalidGrant);
-        assert!(!error.to_string().contains("canary"), "{error}");
-        assert_eq!(read(400, "").expect_err("refused").verdict(), Verdict::Undetermined);
-        assert_eq!(read(302, "").expect_err("refused").verdict(), Verdict::Undetermined);
-        assert_eq!(read(503, "<html>").expect_err("refused").verdict(), Verdict::Transient { retry_after: None });
-    }
-
-    proptest! {
-        #[test]
-        fn reading_an_answer_never_panics(status in 100u16..999, body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            drop(read(status, body));
-        }
-    }
-}
+mod tests;

@@ -83,6 +83,8 @@ pub struct Grant {
     pub expires: Option<Timestamp>,
     /// What the next access token is asked with.
     pub refresh_token: Option<RefreshToken>,
+    /// Until when the server will take the refresh token, where it says so. Many servers prolong it with each refresh.
+    pub renewable_until: Option<Timestamp>,
     /// The hint for the issuer's logout; the first thing dropped when the session grows too large.
     pub id_token: Option<RawIdToken>,
     /// The scope that was granted, where it differs from what was asked for.
@@ -164,17 +166,13 @@ impl Session {
             issued_at: login.issued_at(),
             claims: serde_json::Value::Object(claims).to_string(),
         };
-        let announced = tokens.refresh_expires_in.unwrap_or(policy.absolute);
         let grant = Grant::of(tokens, None, asked);
-        // Without a refresh token the session cannot outlive the access token.
-        let forced = grant.expires.filter(|_| grant.refresh_token.is_none());
-        let ends = now + policy.absolute.min(announced);
         Self {
             id: SessionId(random.bytes()),
             secret: Secret::new(random.bytes()),
             generation: 1,
             established: now,
-            ends: forced.map_or(ends, |forced| ends.min(forced)),
+            ends: now + policy.absolute,
             last_seen: now,
             identity,
             grant,
@@ -207,6 +205,17 @@ impl Session {
     /// The cookie's secret, for the sealer of bodies in the ledger.
     pub const fn secret(&self) -> &[u8; 32] {
         self.secret.expose()
+    }
+
+    /// When the session is over unless it is refreshed before: at its absolute limit, or when neither the access token
+    /// nor the refresh token will be good any more.
+    pub fn expires(&self) -> Timestamp {
+        let renewable = match (&self.grant.refresh_token, self.grant.renewable_until) {
+            (Some(_), None) => self.ends,
+            (Some(_), Some(until)) => until.max(self.grant.expires.unwrap_or(self.ends)),
+            (None, _) => self.grant.expires.unwrap_or(self.ends),
+        };
+        self.ends.min(renewable)
     }
 
     /// How the access token stands at `now`.
@@ -256,7 +265,10 @@ impl Grant {
     fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp) -> Self {
         let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
         let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
+        // A refresh that says nothing about it says nothing new, unless it brought another token.
+        let kept = before.filter(|it| it.refresh_token == refresh_token).and_then(|it| it.renewable_until);
         Self {
+            renewable_until: tokens.refresh_expires_in.map(|lifetime| asked + lifetime).or(kept),
             access_token: tokens.access_token,
             obtained: asked,
             expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),

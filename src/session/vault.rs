@@ -71,6 +71,11 @@ impl Vault {
         self.same_site == SameSite::Strict
     }
 
+    /// Whether `headers` carry a session cookie at all, good or not.
+    pub fn is_presented(&self, headers: &HeaderMap) -> bool {
+        RequestCookies::new(headers).session(&self.names) != Assembled::Absent
+    }
+
     /// Opens the session that `headers` carry.
     pub fn open(&self, headers: &HeaderMap, now: Timestamp) -> Found {
         let cookies = RequestCookies::new(headers);
@@ -116,7 +121,7 @@ impl Vault {
         }
         let presented = RequestCookies::new(headers);
         let chunks = presented.session_chunk_names(&self.names);
-        cookies.session(&value, session.ends.until(now), self.same_site, &chunks).map_err(|_| too_large)
+        cookies.session(&value, session.expires().until(now), self.same_site, &chunks).map_err(|_| too_large)
     }
 
     /// Retires the session cookie and all its presented chunks.

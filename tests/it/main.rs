@@ -3,6 +3,22 @@
 #![expect(clippy::string_slice, reason = "the offsets were found in the same text, and a test may panic")]
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the demo uses the rest")]
+#[path = "../../examples/demo/api.rs"]
+mod api;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+#[expect(dead_code, reason = "the demo uses the rest")]
+#[path = "../../examples/demo/issuer.rs"]
+mod issuer;
+#[cfg(test)]
 mod layering;
+#[cfg(test)]
+mod login;
+#[cfg(test)]
+mod logout;
+#[cfg(test)]
+mod refresh;
 #[cfg(test)]
 mod support;

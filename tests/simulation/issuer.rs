@@ -60,7 +60,8 @@ impl ModelIssuer {
         });
         let response = |body: Value| Response::new(Bytes::from(body.to_string()));
         let issuer = Issuer::new("https://as.test".to_owned());
-        let metadata = AuthorizationServerMetadata::read(&issuer, PlainHttp::Refused, &response(document)).unwrap();
+        let metadata =
+            AuthorizationServerMetadata::read(&issuer, PlainHttp::LoopbackOnly, &response(document)).unwrap();
         // Signatures by this scheme are the same each time, as everything else here is.
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let public = base64_simd::URL_SAFE_NO_PAD.encode_to_string(pair.public_key().as_ref());

@@ -19,7 +19,7 @@ use vestibule::gateway::cross_origin::CrossOrigin;
 use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
 use vestibule::gateway::{Decision, Forwarding, Gateway, Peer, Seams, Settings, Verdict};
 use vestibule::ledger::Ledger;
-use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Scopes};
+use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Protocol};
 use vestibule::secret::Secret;
 use vestibule::session::SessionPolicy;
 use vestibule::session::cookies::{CookieNames, SameSite};
@@ -289,8 +289,10 @@ fn settings() -> Settings {
             id: ClientId::new("client".to_owned()),
             authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
             redirect_uri: "https://app.test/bff/callback".to_owned(),
-            scopes: Scopes::Usual,
+            protocol: Protocol::OpenIdConnect,
+            scopes: None,
             extra_params: Vec::new(),
+            trusted_audiences: Vec::new(),
             clock_skew: Duration::from_secs(60),
         },
         session: SessionPolicy {

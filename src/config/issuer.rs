@@ -1,0 +1,154 @@
+//! What `[issuer]` has to be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::file::RawIssuer;
+use super::problem::{Flaw, quoted};
+use super::rules::{Checker, over_tls};
+use super::value::{choice, web_url};
+use crate::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Issuer, PlainHttp, Protocol};
+
+/// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
+/// section 4.3, RFC 9101 section 5, OpenID Connect Core section 3.1.2.1).
+const OF_THE_PROTOCOL: [&str; 23] = [
+    "response_type",
+    "response_mode",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "redirect_uri",
+    "scope",
+    "state",
+    "nonce",
+    "code",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "grant_type",
+    "request",
+    "request_uri",
+    "id_token_hint",
+    "prompt",
+    "max_age",
+    "acr_values",
+    "login_hint",
+    "ui_locales",
+];
+
+/// Who signs people in, and as whom we speak to it.
+pub(super) struct IssuerSettings {
+    pub(super) identifier: Issuer,
+    pub(super) plain_http: PlainHttp,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) client: Client,
+}
+
+/// Turns `[issuer]` into settings, if nothing that it needs is missing. `redirect_uri` is where the browser comes back to.
+pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Option<String>) -> Option<IssuerSettings> {
+    let plain = checker.insecure.plain_http_issuer;
+    let remedy = "write the issuer's identifier, exactly as its metadata has it";
+    let identifier = checker.required("issuer.url", raw.url, remedy, |text| {
+        let url = web_url(&text).and_then(|url| over_tls(url, plain, "plain_http_issuer"));
+        url.map(|_| Issuer::new(text))
+    });
+    let remedy = "write the id that the issuer knows this client by";
+    let id = checker.required("issuer.client_id", raw.client_id, remedy, client_id);
+    let remedy = "write { file = \"…\" } or { env = \"…\" }";
+    let secret = checker.required("issuer.client_secret", raw.client_secret, remedy, Ok);
+    let secret = secret.and_then(|secret| {
+        let secret = checker.sources.fetch(secret);
+        checker.check("issuer.client_secret", secret)
+    });
+    let words = [("basic", Way::Basic), ("post", Way::Post)];
+    let way = checker.or("issuer.client_auth", raw.client_auth, Way::Basic, |text| choice(&text, &words));
+    let scopes = scopes(checker, raw.scopes);
+    let clock_skew = checker.span("issuer.clock_skew", raw.clock_skew.as_ref(), 60, 0, 300);
+    let extra_params = extra_params(checker, raw.extra_params);
+    let ca_file = raw.ca_file.and_then(|file| {
+        let file = certificates(checker.sources.base.join(file));
+        checker.check("issuer.ca_file", file)
+    });
+    Some(IssuerSettings {
+        identifier: identifier?,
+        plain_http: if plain { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly },
+        ca_file,
+        client: Client {
+            id: id?,
+            authentication: way.with(ClientSecret::new(secret?.expose().clone())),
+            redirect_uri: redirect_uri?,
+            protocol: Protocol::OpenIdConnect,
+            scopes,
+            extra_params,
+            trusted_audiences: Vec::new(),
+            clock_skew,
+        },
+    })
+}
+
+fn scopes(checker: &mut Checker<'_>, raw: Option<Vec<String>>) -> Option<Vec<String>> {
+    let raw = raw?;
+    let scopes = checker.each("issuer.scopes", &raw, scope);
+    if scopes.len() == raw.len() && !scopes.iter().any(|scope| scope == "openid") {
+        let flaw = Flaw::new("\"openid\" is not among them", "add it: without it nobody says who has signed in");
+        checker.note("issuer.scopes", flaw);
+    }
+    Some(scopes)
+}
+
+fn extra_params(checker: &mut Checker<'_>, raw: BTreeMap<String, String>) -> Vec<(String, String)> {
+    for name in raw.keys().filter(|name| OF_THE_PROTOCOL.contains(&name.as_str())) {
+        let flaw = Flaw::new(format!("{name:?} is written by the login itself"), "take it out");
+        checker.note("issuer.extra_params", flaw);
+    }
+    if raw.iter().any(|(name, value)| name.is_empty() || value.is_empty()) {
+        let flaw = Flaw::new("a parameter has no name or no value", "complete it, or take it out");
+        checker.note("issuer.extra_params", flaw);
+    }
+    raw.into_iter().collect()
+}
+
+/// How the client's secret is sent.
+#[derive(Clone, Copy)]
+enum Way {
+    Basic,
+    Post,
+}
+
+impl Way {
+    const fn with(self, secret: ClientSecret) -> ClientAuthentication {
+        match self {
+            Self::Basic => ClientAuthentication::Basic(secret),
+            Self::Post => ClientAuthentication::Post(secret),
+        }
+    }
+}
+
+/// An id that the issuer may have given (RFC 6749 appendix A.1).
+fn client_id(text: String) -> Result<ClientId, Flaw> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(Flaw::new(format!("{} is no client id", quoted(&text)), "write the id that the issuer gave"));
+    }
+    Ok(ClientId::new(text))
+}
+
+/// One scope (RFC 6749 section 3.3).
+fn scope(text: &str) -> Result<String, Flaw> {
+    let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    if text.is_empty() || !text.bytes().all(fits) {
+        let remedy = "write each scope as an entry of its own";
+        return Err(Flaw::new(format!("{} is not a single scope", quoted(text)), remedy));
+    }
+    Ok(text.to_owned())
+}
+
+/// A file that has certificates in it.
+fn certificates(file: PathBuf) -> Result<PathBuf, Flaw> {
+    let shown = quoted(&file.to_string_lossy());
+    match std::fs::read_to_string(&file) {
+        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(file),
+        Ok(_) => Err(Flaw::new(format!("{shown} holds no certificate"), "name a file in PEM form")),
+        Err(error) => Err(Flaw::new(format!("{shown} cannot be read ({error})"), "correct the path")),
+    }
+}

@@ -1,0 +1,155 @@
+//! What the routes of a configuration have to be.
+
+use http::Method;
+use url::Url;
+
+use super::file::RawRoute;
+use super::problem::{Flaw, quoted};
+use super::rules::{Checker, over_tls};
+use super::value::{canonical_path, choice, method, size, web_url};
+use super::{RouteSettings, TargetSettings};
+use crate::gateway::route::Access;
+
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+const METHODS_OF_FILES: [Method; 2] = [Method::GET, Method::HEAD];
+const FILES_MAX_BYTES: u64 = 256 << 20;
+
+/// Turns the `[[route]]` tables of a site at `public_url`, whose own endpoints lie below `prefix`, into its routes.
+///
+/// Those with problems are left out.
+pub(super) fn apply(
+    checker: &mut Checker<'_>,
+    raw: Vec<(String, RawRoute)>,
+    public_url: Option<&Url>,
+    prefix: &str,
+) -> Vec<RouteSettings> {
+    if raw.is_empty() {
+        let remedy = "write one, with a path, an upstream (or files) and auth";
+        checker.note("route", Flaw::new("there is no [[route]]", remedy));
+    }
+    let mut routes: Vec<RouteSettings> = Vec::new();
+    for (name, raw) in raw {
+        let Some(route) = route(checker, &name, raw, public_url, prefix) else { continue };
+        if routes.iter().any(|other| other.path == route.path) {
+            let flaw = Flaw::new("there is a route with this path before", "give it another path, or take it out");
+            checker.note(&format!("{name}.path"), flaw);
+        }
+        routes.push(route);
+    }
+    routes
+}
+
+fn route(
+    checker: &mut Checker<'_>,
+    name: &str,
+    mut raw: RawRoute,
+    public_url: Option<&Url>,
+    prefix: &str,
+) -> Option<RouteSettings> {
+    let key = |key: &str| format!("{name}.{key}");
+    let path = checker.required(&key("path"), raw.path.take(), "write the path that it begins with", |text| {
+        canonical_path(&text).and_then(|path| beside(prefix, path))
+    });
+    let words =
+        [("api", Access::Api), ("page", Access::Page), ("optional", Access::Optional), ("none", Access::Public)];
+    let remedy = "write \"api\", \"page\", \"optional\" or \"none\"";
+    let access = checker.required(&key("auth"), raw.auth.take(), remedy, |text| choice(&text, &words));
+    let usual = if raw.files.is_some() { METHODS_OF_FILES.to_vec() } else { METHODS.to_vec() };
+    let methods = match raw.methods.take() {
+        Some(methods) if methods.is_empty() => {
+            checker.note(&key("methods"), Flaw::new("the list is empty", "leave it out to let the usual ones through"));
+            usual
+        }
+        Some(methods) => checker.each(&key("methods"), &methods, method),
+        None => usual,
+    };
+    let strip_prefix = raw.strip_prefix.unwrap_or(false);
+    let target = match (raw.upstream.take(), raw.files.take()) {
+        (Some(url), None) => upstream(checker, name, &raw, &url, public_url),
+        (None, Some(folder)) => files(checker, name, &raw, &folder, &methods),
+        (Some(_), Some(_)) => {
+            let flaw = Flaw::new("there is both an upstream and files", "take one out, or make two routes of it");
+            checker.note(&key("files"), flaw);
+            None
+        }
+        (None, None) => {
+            checker.note(name, Flaw::new("it leads nowhere", "write upstream = \"http…\" or files = \"folder\""));
+            None
+        }
+    };
+    Some(RouteSettings { path: path?, access: access?, methods, strip_prefix, target: target? })
+}
+
+fn upstream(
+    checker: &mut Checker<'_>,
+    name: &str,
+    raw: &RawRoute,
+    url: &str,
+    public_url: Option<&Url>,
+) -> Option<TargetSettings> {
+    let key = |key: &str| format!("{name}.{key}");
+    if raw.files_max_bytes.is_some() {
+        misplaced(checker, &key("files_max_bytes"), "files");
+    }
+    // BCP-4.13-02
+    let accepted = checker.insecure.plain_http_upstreams;
+    let url = web_url(url).and_then(|url| over_tls(url, accepted, "plain_http_upstreams"));
+    let url = url.and_then(|url| match public_url {
+        Some(site) if site.origin() == url.origin() => {
+            let found = format!("{} is this site itself", quoted(url.as_str()));
+            Err(Flaw::new(found, "write the address of the server behind it: requests would go in circles"))
+        }
+        Some(_) | None => Ok(url),
+    });
+    let url = checker.check(&key("upstream"), url);
+    let connect_timeout = checker.span(&key("connect_timeout"), raw.connect_timeout.as_ref(), 5, 1, 300);
+    let read_timeout = checker.span(&key("read_timeout"), raw.read_timeout.as_ref(), 60, 1, 86_400);
+    Some(TargetSettings::Upstream { url: url?, connect_timeout, read_timeout })
+}
+
+fn files(
+    checker: &mut Checker<'_>,
+    name: &str,
+    raw: &RawRoute,
+    folder: &str,
+    methods: &[Method],
+) -> Option<TargetSettings> {
+    let key = |key: &str| format!("{name}.{key}");
+    let of_upstreams = [
+        ("strip_prefix", raw.strip_prefix.is_some()),
+        ("connect_timeout", raw.connect_timeout.is_some()),
+        ("read_timeout", raw.read_timeout.is_some()),
+    ];
+    for (misplaced_key, _) in of_upstreams.iter().filter(|(_, is_there)| *is_there) {
+        misplaced(checker, &key(misplaced_key), "an upstream");
+    }
+    if let Some(method) = methods.iter().find(|method| !METHODS_OF_FILES.contains(method)) {
+        let flaw = Flaw::new(format!("{method} means nothing to files"), "write [\"GET\", \"HEAD\"], or leave it out");
+        checker.note(&key("methods"), flaw);
+    }
+    let max_bytes = raw.files_max_bytes.as_ref();
+    let max_bytes = checker.or(&key("files_max_bytes"), max_bytes, FILES_MAX_BYTES, |it| size(it, 1..=1 << 40));
+    let folder = checker.sources.base.join(folder);
+    if !folder.is_dir() {
+        let found = format!("{} is not a folder", quoted(&folder.to_string_lossy()));
+        checker.note(&key("files"), Flaw::new(found, "build the app first, or correct the path"));
+        return None;
+    }
+    Some(TargetSettings::Files { folder, max_bytes })
+}
+
+fn misplaced(checker: &mut Checker<'_>, key: &str, home: &str) {
+    checker.note(key, Flaw::new(format!("it is for a route with {home}"), "take it out"));
+}
+
+/// The path, if requests to it come to a route at all.
+fn beside(prefix: &str, path: String) -> Result<String, Flaw> {
+    match path.strip_prefix(prefix) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            let found = format!("{path:?} belongs to Vestibule's own endpoints");
+            Err(Flaw::new(found, "choose another path, or another server.prefix"))
+        }
+        Some(_) | None => Ok(path),
+    }
+}

@@ -1,0 +1,264 @@
+//! What a configuration has to be, table by table; the larger tables have files of their own beside this one.
+//!
+//! Defaults are written where a key is read, and nowhere else.
+//!
+//! A key that is wrong is noted and its default goes on in its stead, so that everything after it is looked at too; a
+//! configuration comes out only if nothing was noted.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::file::{Amount, RawConfig, RawCors, RawInsecure, RawLedger, RawLog, RawLogout, RawRefresh, RawServer};
+use super::problem::{Findings, Flaw, Problems, quoted};
+use super::value::{
+    Sources, as_usize, canonical_path, choice, count, foreign_origin, is_clear_text, listen_address, network, site_url,
+    size, span,
+};
+use super::{Config, LedgerSettings, issuer, routes, session};
+use crate::gateway::broker::RefreshPolicy;
+use crate::gateway::cross_origin::CrossOrigin;
+use crate::gateway::return_to::ReturnTo;
+use crate::proxy::Limits;
+use crate::telemetry::{LogFormat, LogLevel, LogSettings};
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const PREFIX: &str = "/bff";
+
+/// Turns what a file says into a configuration.
+pub(super) fn apply(
+    raw: RawConfig,
+    findings: Findings,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let insecure = raw.insecure;
+    let sources = Sources { base, env, inline: insecure.inline_secrets };
+    let mut checker = Checker { findings, sources, insecure, warnings: Vec::new() };
+    checker.warn_of_what_is_insecure();
+    let server = checker.server(raw.server);
+    let public_url = server.as_ref().map(|server| &server.public_url);
+    let prefix = server.as_ref().map_or(PREFIX, |server| &server.prefix);
+    let issuer = issuer::apply(&mut checker, raw.issuer, server.as_ref().map(Server::redirect_uri));
+    let routes = routes::apply(&mut checker, raw.routes, public_url, prefix);
+    let (refresh, ahead) = checker.refresh(&raw.refresh);
+    let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);
+    let ledger = checker.ledger(raw.ledger);
+    let after_logout = checker.after_logout(raw.logout, public_url);
+    let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
+    let log = checker.log(&raw.log);
+    let Checker { findings, warnings, .. } = checker;
+    match (findings.finish(), server, issuer, session, ledger, cross_origin) {
+        (None, Some(server), Some(issuer), Some(session), Some(ledger), Some(cross_origin)) => Ok(Config {
+            client: issuer.client,
+            listen: server.listen,
+            public_url: server.public_url,
+            prefix: server.prefix,
+            trusted_proxies: server.trusted_proxies,
+            limits: server.limits,
+            drain: server.drain,
+            workers: server.workers,
+            issuer: issuer.identifier,
+            plain_http: issuer.plain_http,
+            issuer_ca: issuer.ca_file,
+            keys: session.keys,
+            cookies: session.cookies,
+            session: session.policy,
+            refresh,
+            ledger,
+            routes,
+            cross_origin,
+            after_logout,
+            log,
+            warnings,
+        }),
+        // A part is missing only if a problem says why.
+        (problems, ..) => Err(problems.unwrap_or_default()),
+    }
+}
+
+/// Looks at values one by one, and keeps what is to be said about them.
+pub(super) struct Checker<'a> {
+    findings: Findings,
+    pub(super) sources: Sources<'a>,
+    pub(super) insecure: RawInsecure,
+    warnings: Vec<String>,
+}
+
+struct Server {
+    listen: SocketAddr,
+    public_url: Url,
+    prefix: String,
+    trusted_proxies: Vec<IpNet>,
+    limits: Limits,
+    drain: Duration,
+    workers: Option<usize>,
+}
+
+impl Server {
+    fn redirect_uri(&self) -> String {
+        format!("{}{}/callback", self.public_url.origin().ascii_serialization(), self.prefix)
+    }
+}
+
+impl Checker<'_> {
+    /// Notes that `key` is wrong.
+    pub(super) fn note(&mut self, key: &str, flaw: Flaw) {
+        self.findings.note(flaw.at(key));
+    }
+
+    /// The value, or none and a note.
+    pub(super) fn check<T>(&mut self, key: &str, value: Result<T, Flaw>) -> Option<T> {
+        value.map_err(|flaw| self.note(key, flaw)).ok()
+    }
+
+    /// The value of a key that has to be there.
+    pub(super) fn required<R, T>(
+        &mut self,
+        key: &str,
+        raw: Option<R>,
+        remedy: &str,
+        read: impl FnOnce(R) -> Result<T, Flaw>,
+    ) -> Option<T> {
+        if raw.is_none() && self.findings.has(key) {
+            // It is there, and was of the wrong kind.
+            return None;
+        }
+        let value = raw.ok_or_else(|| Flaw::new("is missing", remedy)).and_then(read);
+        self.check(key, value)
+    }
+
+    /// The value of a key that may be there, or its default.
+    pub(super) fn or<R, T>(
+        &mut self,
+        key: &str,
+        raw: Option<R>,
+        default: T,
+        read: impl FnOnce(R) -> Result<T, Flaw>,
+    ) -> T {
+        raw.and_then(|raw| self.check(key, read(raw))).unwrap_or(default)
+    }
+
+    /// A span of time in seconds: its default, and what it may be.
+    pub(super) fn span(&mut self, key: &str, raw: Option<&Amount>, default: u64, least: u64, most: u64) -> Duration {
+        self.or(key, raw, Duration::from_secs(default), |amount| span(amount, least..=most))
+    }
+
+    /// Each entry of a list by itself.
+    pub(super) fn each<T>(&mut self, key: &str, raw: &[String], read: impl Fn(&str) -> Result<T, Flaw>) -> Vec<T> {
+        raw.iter().filter_map(|text| self.check(key, read(text))).collect()
+    }
+
+    fn warn_of_what_is_insecure(&mut self) {
+        let RawInsecure { plain_http_cookies, plain_http_issuer, plain_http_upstreams, inline_secrets } = self.insecure;
+        let switches = [
+            ("plain_http_cookies", plain_http_cookies, "whoever is on the way can take over any session"),
+            ("plain_http_issuer", plain_http_issuer, "whoever is on the way can read every token and forge any login"),
+            ("plain_http_upstreams", plain_http_upstreams, "whoever is on the way can read the access tokens"),
+            ("inline_secrets", inline_secrets, "whoever reads the configuration file knows the secrets"),
+        ];
+        let on = switches.iter().filter(|(_, on, _)| *on);
+        self.warnings.extend(on.map(|(key, _, risk)| format!("insecure.{key} is on: {risk}")));
+    }
+
+    fn server(&mut self, raw: RawServer) -> Option<Server> {
+        let plain = self.insecure.plain_http_cookies;
+        let remedy = "write the address that people type, such as \"https://app.example.com\"";
+        let public_url = self.required("server.public_url", raw.public_url, remedy, |text| {
+            site_url(&text).and_then(|url| over_tls(url, plain, "plain_http_cookies"))
+        });
+        let trusted_proxies = self.each("server.trusted_proxies", &raw.trusted_proxies, network);
+        if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            let risk = "everybody is believed about where a request comes from";
+            self.warnings.push(format!("server.trusted_proxies covers all addresses: {risk}"));
+        }
+        let limits = Limits {
+            connections: self.or("server.connections", raw.connections, 10_000, |it| count(&it, 1..=1_000_000)),
+            max_body_bytes: self
+                .or("server.max_body_bytes", raw.max_body_bytes, 100 << 20, |it| size(&it, 1..=1 << 50)),
+        };
+        Some(Server {
+            listen: self.or("server.listen", raw.listen, LISTEN, |text| listen_address(&text)),
+            prefix: self.or("server.prefix", raw.prefix, PREFIX.to_owned(), prefix),
+            trusted_proxies,
+            limits,
+            drain: self.span("server.drain", raw.drain.as_ref(), 30, 0, 3600),
+            workers: self.or("server.workers", raw.workers, None, |it| count(&it, 1..=1024).map(Some)),
+            public_url: public_url?,
+        })
+    }
+
+    /// The policy, and how long before its expiry a token is due.
+    fn refresh(&mut self, raw: &RawRefresh) -> (RefreshPolicy, Duration) {
+        let policy = RefreshPolicy {
+            wait: self.span("refresh.wait", raw.wait.as_ref(), 10, 1, 60),
+            settle: self.span("refresh.settle", raw.settle.as_ref(), 60, 1, 3600),
+        };
+        (policy, self.span("refresh.ahead", raw.ahead.as_ref(), 60, 5, 3600))
+    }
+
+    fn ledger(&mut self, raw: RawLedger) -> Option<LedgerSettings> {
+        let max_bytes = self.or("ledger.max_bytes", raw.max_bytes, 64 << 20, |it| size(&it, 1 << 20..=1 << 40));
+        let memory = LedgerSettings::Memory { max_bytes: as_usize(max_bytes) };
+        let remedy = "write \"memory\": a restart then forgets which sessions were ended";
+        let ledger = self.required("ledger.backend", raw.backend, remedy, |text| choice(&text, &[("memory", memory)]));
+        if ledger.is_some() {
+            self.warnings.push(
+                "ledger.backend is \"memory\": a restart forgets which sessions were ended, so that a copied cookie of one \
+                 works again, and the result of a refresh that did not reach its browser, so that it has to sign in again; \
+                 other replicas know nothing of it"
+                    .to_owned(),
+            );
+        }
+        ledger
+    }
+
+    fn after_logout(&mut self, raw: RawLogout, public_url: Option<&Url>) -> String {
+        self.or("logout.after", raw.after, "/".to_owned(), |text| match public_url {
+            Some(site) => ReturnTo::parse(&text, site).map(|path| path.as_str().to_owned()).ok_or_else(|| {
+                Flaw::new(format!("{} does not stay on this site", quoted(&text)), "write a path, such as \"/goodbye\"")
+            }),
+            None => Ok(text),
+        })
+    }
+
+    fn cross_origin(&mut self, csrf: Option<String>, cors: RawCors, public_url: Option<&Url>) -> Option<CrossOrigin> {
+        let words = [("fetch-metadata", false), ("header", true)];
+        let always_header = self.or("csrf", csrf, false, |text| choice(&text, &words));
+        let allowed = self.each("cors.origins", &cors.origins, foreign_origin);
+        Some(CrossOrigin::new(public_url?.origin().ascii_serialization(), allowed, always_header))
+    }
+
+    fn log(&mut self, raw: &RawLog) -> LogSettings {
+        let words = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let level = raw.level.as_deref().unwrap_or("info");
+        let level = LogLevel::parse(level).map_err(|error| {
+            let remedy = "write for example \"info\" or \"info,vestibule::gateway=debug\"";
+            Flaw::new(format!("{} {error}", quoted(level)), remedy)
+        });
+        LogSettings {
+            format: self.or("log.format", raw.format.as_deref(), LogFormat::Text, |text| choice(text, &words)),
+            level: self.check("log.level", level).unwrap_or_default(),
+        }
+    }
+}
+
+/// The URL, if nobody on the way can read along, or a switch of `[insecure]` accepts that.
+pub(super) fn over_tls(url: Url, accepted: bool, switch: &str) -> Result<Url, Flaw> {
+    if accepted || !is_clear_text(&url) {
+        return Ok(url);
+    }
+    let found = format!("{:?} is plain http, and not on this machine", url.origin().ascii_serialization());
+    Err(Flaw::new(found, format!("write an https URL, or set insecure.{switch}")))
+}
+
+fn prefix(text: String) -> Result<String, Flaw> {
+    if text.ends_with('/') {
+        let remedy = "write it as \"/bff\": a name is needed, and no slash after it";
+        return Err(Flaw::new(format!("{} ends with a slash", quoted(&text)), remedy));
+    }
+    canonical_path(&text)
+}

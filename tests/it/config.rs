@@ -1,0 +1,484 @@
+//! Configuration: the two files that we ship, and what people are told about the mistakes in theirs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+use toml::{Table, Value};
+use vestibule::config::{Config, Problems};
+
+const MINIMAL: &str = include_str!("../../conf/minimal.toml");
+const REFERENCE: &str = include_str!("../../conf/vestibule.toml");
+const SECRET: &str = "hunter2-canary";
+/// A key as `vestibule keygen` makes them.
+const KEY: &str = "vestibule-key.1.1700000000.Zr0xQ3vYk5m8pT1uJ7wB2eN6sH9dL4aGfCiRoVtXyKE";
+
+/// What the shipped files point to: secrets and a folder of the app.
+fn world() -> TempDir {
+    let world = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(world.path().join(name), text).unwrap();
+    write("client_secret", &format!("{SECRET}\n"));
+    write("session.key", &format!("{KEY}\n"));
+    std::fs::create_dir(world.path().join("dist")).unwrap();
+    world
+}
+
+fn load(text: &str, world: &Path) -> Result<Config, Problems> {
+    let text = text.replace("/run/secrets/", "");
+    Config::from_toml(&text, world, |name| (name == "CLIENT_SECRET").then(|| SECRET.to_owned()))
+}
+
+fn report(text: &str) -> String {
+    let world = world();
+    let report = load(text, world.path()).expect_err("something is wrong").to_string();
+    for secret in [SECRET, KEY, "Zr0xQ3vYk5m8"] {
+        assert!(!report.contains(secret), "{report}");
+    }
+    report.replace(&*world.path().to_string_lossy(), "/etc/vestibule")
+}
+
+/// The minimal configuration with lines put in behind a table's header, or at the top.
+fn minimal_with(changes: &[(&str, &str)]) -> String {
+    let mut text = MINIMAL.to_owned();
+    for (header, lines) in changes {
+        let at = if header.is_empty() { 0 } else { text.find(header).expect(header) + header.len() };
+        text.insert_str(at, &format!("\n{lines}\n"));
+    }
+    text
+}
+
+#[test]
+fn the_minimal_configuration_is_enough() {
+    let world = world();
+    let config = load(MINIMAL, world.path()).unwrap();
+    assert_eq!(config.client.redirect_uri, "https://app.example.com/bff/callback");
+    assert_eq!(config.issuer.as_str(), "https://login.example.com/realms/acme");
+    assert_eq!(config.routes.len(), 2);
+    // Nothing in it is insecure; only the forgetful ledger is worth a word.
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+}
+
+#[test]
+fn the_reference_writes_every_default_as_it_is() {
+    let world = world();
+    let written = load(REFERENCE, world.path()).unwrap();
+    // The same file with nothing but what has to be there: all else falls back to its default.
+    let required: [(&str, &[&str]); 4] = [
+        ("server", &["public_url"]),
+        ("issuer", &["url", "client_id", "client_secret"]),
+        ("session", &["keys"]),
+        ("ledger", &["backend"]),
+    ];
+    let mut bare: Table = toml::from_str(REFERENCE).unwrap();
+    bare.retain(|name, _| name == "route" || required.iter().any(|(table, _)| *table == name));
+    for (table, keys) in required {
+        bare[table].as_table_mut().unwrap().retain(|key, _| keys.contains(&key));
+    }
+    for route in bare["route"].as_array_mut().unwrap() {
+        route.as_table_mut().unwrap().retain(|key, _| ["path", "upstream", "files", "auth"].contains(&key));
+    }
+    let defaults = load(&toml::to_string(&bare).unwrap(), world.path()).unwrap();
+    assert_eq!(format!("{written:#?}"), format!("{defaults:#?}"));
+}
+
+#[test]
+fn the_reference_names_every_key_there_is_and_no_other() {
+    let mut named = BTreeSet::new();
+    let mut table = String::new();
+    for line in REFERENCE.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = line.strip_prefix("# ").unwrap_or(line).split_once(" = ")
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            named.insert(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") });
+        }
+    }
+    assert_eq!(named, Config::keys());
+}
+
+#[test]
+fn every_key_that_there_is_has_a_wrong_value_that_is_reported_under_its_name() {
+    // One pass over all keys: a fraction fits none of them.
+    let mut tables = Table::new();
+    for key in Config::keys() {
+        match key.split_once('.') {
+            Some((table, key)) => {
+                let table = tables.entry(table).or_insert_with(|| Value::Table(Table::new()));
+                table.as_table_mut().unwrap().insert(key.to_owned(), Value::Float(1.5));
+            }
+            None => drop(tables.insert(key, Value::Float(1.5))),
+        }
+    }
+    let route = tables.remove("route").unwrap();
+    tables.insert("route".to_owned(), Value::Array(vec![route]));
+    let world = world();
+    let problems = load(&toml::to_string(&tables).unwrap(), world.path()).unwrap_err();
+    for key in Config::keys() {
+        let key = key.replace("route.", "route[1].");
+        let told = problems
+            .iter()
+            .filter(|it| it.key == key && it.found == "a number with a fraction cannot stand here")
+            .count();
+        assert_eq!(told, 1, "{key}:\n{problems}");
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_file() {
+    let text = r#"
+        csrf = "off"
+
+        [server]
+        listen = "localhost:8080"
+        public_url = "http://app.example.com"
+        prefix = "/bff/"
+        trusted_proxies = ["10.0.0.0/8", "proxy.internal"]
+        drain = "half an hour"
+        conections = 50
+
+        [issuer]
+        url = "http://login.example.com"
+        client_id = 12
+        client_secret = "hunter2-canary"
+        scopes = ["openid profile"]
+        extra_params = { state = "hunter2-canary" }
+
+        [session]
+        keys = [{ file = "session.key" }, { env = "hunter2-canary" }, { file = "missing.key" }]
+        idle = "2h"
+        absolute = "1h"
+        same_site = "none"
+        max_cookie_bytes = "1MiB"
+
+        [ledger]
+        backend = "redis"
+
+        [cors]
+        origins = ["*"]
+
+        [[route]]
+        path = "/api/../admin"
+        upstream = "http://api.internal:9000"
+        auth = "token"
+        methods = ["GET", "TRACE"]
+
+        [[route]]
+        path = "/bff/user"
+        auth = "none"
+
+        [[route]]
+        path = "/"
+        files = "build"
+        upstream = "http://localhost:5173"
+
+        [log]
+        level = "wran"
+    "#;
+    insta::assert_snapshot!(report(text), @r#"
+    csrf: "off" is not known; write "fetch-metadata" or "header"
+    server.listen: "localhost:8080" is not an address with a port; write numbers, such as "127.0.0.1:8080" or "[::]:8080"
+    server.public_url: "http://app.example.com" is plain http, and not on this machine; write an https URL, or set insecure.plain_http_cookies
+    server.prefix: "/bff/" ends with a slash; write it as "/bff": a name is needed, and no slash after it
+    server.trusted_proxies: "proxy.internal" is neither an address nor a network; write for example "10.0.0.7" or "10.0.0.0/8"
+    server.drain: "half an hour" is no such amount; write seconds, or a text such as "90s", "15m", "12h", from 0 to 3600
+    server.conections: there is no such key; did you mean `connections`?
+    issuer.url: "http://login.example.com" is plain http, and not on this machine; write an https URL, or set insecure.plain_http_issuer
+    issuer.client_id: a whole number cannot stand here; write a text in quotes
+    issuer.client_secret: the secret itself stands in the file; write { file = "…" } or { env = "…" }, or set insecure.inline_secrets
+    issuer.scopes: "openid profile" is not a single scope; write each scope as an entry of its own
+    issuer.extra_params: "state" is written by the login itself; take it out
+    session.keys[2]: the environment variable (name not shown) is not set; set it, or correct its name
+    session.keys[3]: "/etc/vestibule/missing.key" cannot be read (No such file or directory (os error 2)); correct the path, or let this process read the file
+    session.idle: 7200 s is longer than session.absolute, 3600 s; lower it, or raise session.absolute
+    session.same_site: "none" is not known; write "strict" or "lax"
+    session.max_cookie_bytes: "1MiB" is out of range; write bytes, or a text such as "512KiB", "64MiB", from 1024 to 16384
+    ledger.backend: "redis" is not known; write "memory"
+    cors.origins: "*" is not an http or https URL; write for example "https://host.example.com"
+    route["/api/../admin"].path: "/api/../admin" contains a dot segment; write it without: no request with such a path is let through
+    route["/api/../admin"].upstream: "http://api.internal:9000" is plain http, and not on this machine; write an https URL, or set insecure.plain_http_upstreams
+    route["/api/../admin"].auth: "token" is not known; write "api" or "page" or "optional" or "none"
+    route["/api/../admin"].methods: "TRACE" is never forwarded; take it out
+    route["/bff/user"]: it leads nowhere; write upstream = "http…" or files = "folder"
+    route["/bff/user"].path: "/bff/user" belongs to Vestibule's own endpoints; choose another path, or another server.prefix
+    route["/"].auth: is missing; write "api", "page", "optional" or "none"
+    route["/"].files: there is both an upstream and files; take one out, or make two routes of it
+    log.level: "wran" is neither a level nor a list of directives; write for example "info" or "info,vestibule::gateway=debug"
+    "#);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_name() {
+    let text = minimal_with(&[
+        ("", "crsf = \"header\""),
+        ("[server]", "csrf = \"header\"\npublicurl = \"https://app.example.com\"\ntls = \"on\""),
+        ("[ledger]", "path = \"/var/lib/vestibule\""),
+        ("[[route]]", "auht = \"api\"\ncookie_name = \"a\""),
+    ]);
+    insta::assert_snapshot!(report(&format!("{text}\n[sesion]\nidle = 5\n")), @r#"
+    crsf: there is no such key; did you mean `csrf`?
+    server.csrf: there is no such key; write `csrf` at the top of the file, before the first table
+    server.publicurl: there is no such key; did you mean `public_url`?
+    server.tls: there is no such key; remove it; known here: connections, drain, listen, max_body_bytes, prefix, public_url, trusted_proxies, workers
+    ledger.path: there is no such key; remove it; known here: backend, max_bytes
+    route["/api/"].auht: there is no such key; did you mean `auth`?
+    route["/api/"].cookie_name: there is no such key; write `cookie_name` in [session]
+    sesion: there is no such key; did you mean `session`?
+    "#);
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_lacks() {
+    insta::assert_snapshot!(report(""), @r#"
+    server.public_url: is missing; write the address that people type, such as "https://app.example.com"
+    issuer.url: is missing; write the issuer's identifier, exactly as its metadata has it
+    issuer.client_id: is missing; write the id that the issuer knows this client by
+    issuer.client_secret: is missing; write { file = "…" } or { env = "…" }
+    route: there is no [[route]]; write one, with a path, an upstream (or files) and auth
+    session.keys: is missing; write [{ file = "…" }], and make the file with `vestibule keygen`
+    ledger.backend: is missing; write "memory": a restart then forgets which sessions were ended
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_where_without_its_text() {
+    // BCP-4.9-01: the line that is broken may hold a secret.
+    let text = format!("[issuer]\nclient_secret = \"{SECRET}\nurl = \"https://a.test\"\nkey key\n");
+    insta::assert_snapshot!(report(&text), @r#"
+    line 2: invalid basic string, expected `"`; correct it (the format is TOML, https://toml.io)
+    line 4: key with no value, expected `=`; correct it (the format is TOML, https://toml.io)
+    "#);
+}
+
+#[test]
+fn no_secret_is_printed_with_the_configuration() {
+    // BCP-4.9-01
+    let world = world();
+    for secret in ["{ file = \"client_secret\" }", "{ env = \"CLIENT_SECRET\" }", "\"hunter2-canary\""] {
+        let text = MINIMAL.replace("{ file = \"/run/secrets/client_secret\" }", secret);
+        let text = format!("{text}\n[insecure]\ninline_secrets = true\n");
+        let config = load(&text, world.path()).unwrap();
+        let printed = format!("{config:?} {config:#?}");
+        assert!(!printed.contains(SECRET) && !printed.contains("Zr0xQ3vYk5m8"), "{printed}");
+    }
+}
+
+#[test]
+fn secrets_are_where_the_file_says_and_nowhere_else() {
+    for (written, told) in [
+        ("\"hunter2-canary\"", "the secret itself stands in the file"),
+        ("{ file = \"nowhere\" }", "cannot be read"),
+        ("{ env = \"NOT_SET\" }", "NOT_SET is not set"),
+        ("{ file = \"client_secret\", env = \"CLIENT_SECRET\" }", "has no one place"),
+        ("{ value = \"hunter2-canary\" }", "cannot stand here"),
+        ("{}", "has no one place"),
+        ("[\"hunter2-canary\"]", "cannot stand here"),
+    ] {
+        let text = MINIMAL.replace("{ file = \"/run/secrets/client_secret\" }", written);
+        let report = report(&text);
+        assert!(report.starts_with("issuer.client_secret: ") && report.contains(told), "{written}: {report}");
+        assert_eq!(report.lines().count(), 1, "{report}");
+    }
+}
+
+#[test]
+fn each_insecure_switch_allows_one_thing_and_is_warned_of() {
+    // BCP-4.13-02, O21-1.5-01
+    let cases = [
+        ("plain_http_cookies", "https://app.example.com", "http://app.example.com"),
+        ("plain_http_issuer", "https://login.example.com", "http://login.example.com"),
+        ("plain_http_upstreams", "http://127.0.0.1:9000", "http://api.internal:9000"),
+        ("inline_secrets", "{ file = \"/run/secrets/client_secret\" }", "\"hunter2-canary\""),
+    ];
+    let world = world();
+    for (switch, safe, weak) in cases {
+        let text = MINIMAL.replace(safe, weak);
+        let refused = report(&text);
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+        assert!(refused.contains(&format!("insecure.{switch}")), "{refused}");
+        for (other, ..) in cases {
+            let config = load(&format!("{text}\n[insecure]\n{other} = true\n"), world.path());
+            assert_eq!(config.is_ok(), other == switch, "{other}");
+            if let Ok(config) = config {
+                assert!(config.warnings[0].starts_with(&format!("insecure.{switch} is on: ")), "{:?}", config.warnings);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_mistake_is_told_by_itself() {
+    let cases = [
+        ("[server]", "prefix = \"/\"", "server.prefix", "ends with a slash"),
+        ("[server]", "prefix = \"bff\"", "server.prefix", "does not begin with a slash"),
+        ("[server]", "prefix = \"/%62ff\"", "server.prefix", "write \"/bff\""),
+        ("[server]", "workers = 0", "server.workers", "0 is out of range"),
+        ("[server]", "max_body_bytes = 0", "server.max_body_bytes", "0 is out of range"),
+        ("[server]", "drain = 99999999999999999999", "line 4", "the number is out of range"),
+        ("[server]", "drain = -1", "server.drain", "-1 is no such amount"),
+        ("[issuer]", "client_auth = \"none\"", "issuer.client_auth", "write \"basic\" or \"post\""),
+        ("[issuer]", "clock_skew = \"10m\"", "issuer.clock_skew", "from 0 to 300"),
+        ("[issuer]", "scopes = [\"profile\"]", "issuer.scopes", "\"openid\" is not among them"),
+        ("[issuer]", "extra_params = { audience = \"\" }", "issuer.extra_params", "no name or no value"),
+        ("[issuer]", "extra_params = { max_age = \"5\" }", "issuer.extra_params", "is written by the login itself"),
+        ("[issuer]", "ca_file = \"nowhere.pem\"", "issuer.ca_file", "cannot be read"),
+        ("[issuer]", "ca_file = \"client_secret\"", "issuer.ca_file", "holds no certificate"),
+        ("[session]", "cookie_name = \"a b\"", "session.cookie_name", "choose another name"),
+        ("[session]", "idle = 60", "session.idle", "from 120 to"),
+        ("[session]", "idle = \"13h\"", "session.idle", "longer than session.absolute"),
+        ("[session]", "absolute = \"401d\"", "session.absolute", "out of range"),
+        ("[refresh]", "wait = \"2m\"", "refresh.wait", "from 1 to 60"),
+        ("[ledger]", "max_bytes = 5", "ledger.max_bytes", "5 is out of range"),
+        ("[logout]", "after = \"https://evil.test/\"", "logout.after", "does not stay on this site"),
+        ("[logout]", "after = \"//evil.test/\"", "logout.after", "does not stay on this site"),
+        ("[cors]", "origins = [\"https://other.test/\"]", "cors.origins", "write \"https://other.test\""),
+        ("[[route]]", "files_max_bytes = 5", "route[\"/api/\"].files_max_bytes", "for a route with files"),
+        ("[[route]]", "methods = []", "route[\"/api/\"].methods", "the list is empty"),
+        ("[[route]]", "methods = [\"get\"]", "route[\"/api/\"].methods", "in capitals"),
+        ("[[route]]", "read_timeout = 0", "route[\"/api/\"].read_timeout", "0 is out of range"),
+        ("# files", "strip_prefix = false", "route[\"/\"].strip_prefix", "for a route with an upstream"),
+        ("# files", "methods = [\"GET\", \"POST\"]", "route[\"/\"].methods", "POST means nothing to files"),
+    ];
+    for (table, line, key, told) in cases {
+        let mut text = MINIMAL.replacen("path = \"/\"\n", "path = \"/\"\n# files\n", 1);
+        if text.contains(table) {
+            text = text.replacen(table, &format!("{table}\n{line}"), 1);
+        } else {
+            text = format!("{text}\n{table}\n{line}\n");
+        }
+        let report = report(&text);
+        assert!(report.starts_with(&format!("{key}: ")) && report.contains(told), "{line}: {report}");
+        assert_eq!(report.lines().count(), 1, "{report}");
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_meant_are_refused() {
+    for (from, to, told) in [
+        ("http://127.0.0.1:9000", "https://app.example.com/api", "is this site itself"),
+        ("http://127.0.0.1:9000", "https://ada:hunter2-canary@api.test", "user name or password"),
+        ("files = \"dist\"", "files = \"client_secret\"", "is not a folder"),
+        ("path = \"/\"", "path = \"/api/\"", "there is a route with this path before"),
+        ("path = \"/\"", "path = \"/bff/x\"", "belongs to Vestibule's own endpoints"),
+        ("path = \"/\"", "path = \"/bff\"", "belongs to Vestibule's own endpoints"),
+    ] {
+        let report = report(&MINIMAL.replacen(from, to, 1));
+        assert!(report.contains(told) && report.lines().count() == 1, "{to}: {report}");
+    }
+    let world = world();
+    assert!(load(&MINIMAL.replace("path = \"/\"", "path = \"/bffs\""), world.path()).is_ok());
+}
+
+#[test]
+fn a_session_key_is_one_that_keygen_makes() {
+    // CRY-08
+    let world = world();
+    let with = |content: &str| {
+        std::fs::write(world.path().join("session.key"), content).unwrap();
+        load(MINIMAL, world.path()).map(drop).map_err(|problems| problems.to_string())
+    };
+    assert_eq!(with(KEY), Ok(()));
+    for wrong in ["hunter2-canary", "vestibule-key.1.1700000000.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "", "\n"]
+    {
+        let report = with(wrong).expect_err(wrong);
+        assert!(report.starts_with("session.keys[1]: ") && !report.contains("hunter2"), "{report}");
+    }
+    let twice = MINIMAL.replace("[{ file = \"/run/secrets/session.key\" }]", "[{ env = \"K\" }, { env = \"K\" }]");
+    let report = Config::from_toml(&twice.replace("/run/secrets/", ""), world.path(), |_| Some(KEY.to_owned()));
+    let report = report.unwrap_err().to_string();
+    assert!(report.starts_with("session.keys[2]: the same key is listed before; remove it"), "{report}");
+}
+
+#[test]
+fn the_idle_limit_follows_an_absolute_one_that_is_shorter() {
+    let world = world();
+    let config = load(&minimal_with(&[("[session]", "absolute = \"30m\"")]), world.path()).unwrap();
+    assert_eq!(config.session.idle, config.session.absolute);
+}
+
+#[test]
+fn the_check_command_says_what_was_understood_or_what_is_wrong() {
+    let world = world();
+    let vestibule = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        let ran = command.args(arguments).current_dir(world.path()).env_remove("VESTIBULE_CONFIG").output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (ran.status.code(), text(ran.stdout), text(ran.stderr))
+    };
+    let write = |text: &str| std::fs::write(world.path().join("vestibule.toml"), text).unwrap();
+
+    let (code, output, problems) = vestibule(&["check"]);
+    assert_eq!((code, &*output), (Some(64), ""));
+    assert!(problems.contains("--config: \"vestibule.toml\" cannot be read"), "{problems}");
+
+    write(&MINIMAL.replace("/run/secrets/", ""));
+    let (code, output, problems) = vestibule(&["check"]);
+    assert_eq!((code, &*problems), (Some(0), ""));
+    insta::assert_snapshot!(output, @r#"
+    issuer     https://login.example.com/realms/acme
+    client     spa-bff, client_secret_basic
+    redirect   https://app.example.com/bff/callback  (register this at the issuer)
+    site       https://app.example.com, listening on 0.0.0.0:8080
+    cookie     __Host-Http-vestibule; Secure; HttpOnly; SameSite=Strict
+    sessions   sealed in the cookie; over after 1 h without use, 12 h after the login
+    ledger     in memory, 64 MiB at most
+    routes
+      /api/  api       http://127.0.0.1:9000/  GET HEAD POST PUT PATCH DELETE OPTIONS
+      /      none      files in dist  GET HEAD
+    warning: ledger.backend is "memory": a restart forgets which sessions were ended, so that a copied cookie of one works again, and the result of a refresh that did not reach its browser, so that it has to sign in again; other replicas know nothing of it
+    "#);
+
+    // What keygen prints is a key, and nothing else.
+    let (code, key, _) = vestibule(&["keygen"]);
+    assert_eq!(code, Some(0));
+    std::fs::write(world.path().join("session.key"), key).unwrap();
+    assert_eq!(vestibule(&["check", "--config", "vestibule.toml"]).0, Some(0));
+
+    write(&MINIMAL.replace("/run/secrets/", "").replace("auth = \"api\"", "auth = \"apy\""));
+    for command in ["check", "serve"] {
+        let (code, output, problems) = vestibule(&[command]);
+        assert_eq!((code, &*output), (Some(64), ""));
+        insta::allow_duplicates!(insta::assert_snapshot!(problems, @r#"
+    vestibule: vestibule.toml cannot be used:
+    route["/api/"].auth: "apy" is not known; write "api" or "page" or "optional" or "none"
+    "#));
+    }
+}
+
+#[test]
+fn a_page_route_makes_cookies_lax_unless_the_file_says_otherwise() {
+    let world = world();
+    let same_site = |text: &str| format!("{:?}", load(text, world.path()).unwrap().cookies.same_site);
+    let page = MINIMAL.replace("auth = \"none\"", "auth = \"page\"");
+    assert_eq!(same_site(MINIMAL), "Strict");
+    assert_eq!(same_site(&page), "Lax");
+    assert_eq!(same_site(&page.replace("[session]", "[session]\nsame_site = \"strict\"")), "Strict");
+}
+
+#[test]
+fn a_configuration_on_localhost_needs_no_switch() {
+    let world = world();
+    for url in ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"] {
+        let text = MINIMAL.replace("https://app.example.com", url);
+        let text = text.replace("https://login.example.com/realms/acme", "http://localhost:9400");
+        let config = load(&text, world.path()).unwrap();
+        assert_eq!(config.client.redirect_uri, format!("{url}/bff/callback"));
+    }
+}
+
+#[test]
+fn the_issuer_is_kept_letter_by_letter() {
+    // ISS-R-01
+    let world = world();
+    for issuer in ["https://login.example.com", "https://login.example.com/", "https://LOGIN.example.com:443/a/../b"] {
+        let text = MINIMAL.replace("https://login.example.com/realms/acme", issuer);
+        assert_eq!(load(&text, world.path()).unwrap().issuer.as_str(), issuer);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem_like_any_other() {
+    let problems = Config::load(Path::new("/nowhere/vestibule.toml")).unwrap_err().to_string();
+    assert!(problems.starts_with("--config: \"/nowhere/vestibule.toml\" cannot be read"), "{problems}");
+}

@@ -1,0 +1,157 @@
+//! A whole Vestibule in this process, between a browser and an issuer and an API that can be directed. Time is turned by
+//! hand: the proxy and the issuer look at the same clock.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use tempfile::TempDir;
+use vestibule::clock::{Clock, ManualClock, SystemClock};
+use vestibule::config::Config;
+use vestibule::server::{Running, Server};
+use vestibule::session::keyring::KeyRing;
+
+use super::browser::{Browser, Page};
+use crate::api::{Api, Guard};
+use crate::issuer::{Issuer, Options};
+
+/// The running parts.
+pub(crate) struct Site {
+    /// The address that browsers use, without a slash at the end.
+    pub(crate) url: String,
+    /// Where it really listens.
+    pub(crate) address: SocketAddr,
+    pub(crate) issuer: Issuer,
+    pub(crate) api: Api,
+    pub(crate) clock: Arc<ManualClock>,
+    running: Running,
+    _folder: TempDir,
+}
+
+/// What is different from the usual site.
+pub(crate) struct Plan {
+    /// The issuer's options, but for the addresses and the clock.
+    pub(crate) issuer: Options,
+    /// TOML that is put at the end: further routes and tables.
+    pub(crate) more: String,
+    /// Lines of tables that are there already.
+    pub(crate) server: String,
+    pub(crate) session: String,
+    pub(crate) refresh: String,
+    pub(crate) client: String,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            issuer: Options::default(),
+            more: String::new(),
+            server: String::new(),
+            session: String::new(),
+            refresh: String::new(),
+            client: String::new(),
+        }
+    }
+}
+
+/// The usual life of an access token here, in seconds.
+pub(crate) const TOKEN_SECONDS: u64 = 300;
+
+impl Site {
+    /// The usual site: `/api/` needs a session and is the directed API, `/` is public.
+    pub(crate) async fn start() -> Self {
+        Self::planned(Plan::default()).await
+    }
+
+    pub(crate) async fn planned(plan: Plan) -> Self {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            rustls::crypto::ring::default_provider().install_default().ok();
+        }
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://localhost:{}", address.port());
+        let options = Options {
+            redirect_uris: vec![format!("{url}/bff/callback")],
+            post_logout_redirect_uris: vec![format!("{url}/")],
+            clock: Arc::clone(&clock) as Arc<_>,
+            ..plan.issuer
+        };
+        let client_secret = options.client_secret.expose().clone();
+        let issuer = Issuer::start(options).await.unwrap();
+        let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("dist")).unwrap();
+        std::fs::write(folder.path().join("dist/index.html"), "<!doctype html><title>App</title>").unwrap();
+        std::fs::write(folder.path().join("client_secret"), client_secret).unwrap();
+        let key = KeyRing::generate_text(&*vestibule::server::random(), clock.now());
+        std::fs::write(folder.path().join("session.key"), key).unwrap();
+        let text = format!(
+            r#"
+            [server]
+            public_url = "{url}"
+            {server}
+            [issuer]
+            url = "{issuer_url}"
+            client_id = "spa-bff"
+            client_secret = {{ file = "client_secret" }}
+            {client}
+            [session]
+            keys = [{{ file = "session.key" }}]
+            {session}
+            [refresh]
+            {refresh}
+            [ledger]
+            backend = "memory"
+            [[route]]
+            path = "/api/"
+            upstream = "{api_url}"
+            auth = "api"
+            [[route]]
+            path = "/"
+            files = "dist"
+            auth = "none"
+            {more}
+            "#,
+            issuer_url = issuer.url(),
+            api_url = api.url(),
+            server = plan.server,
+            client = plan.client,
+            session = plan.session,
+            refresh = plan.refresh,
+            more = plan.more.replace("{api}", &api.url()),
+        );
+        let config = Config::from_toml(&text, folder.path(), |_| None).unwrap_or_else(|error| panic!("{error}"));
+        let server = Server::build(config).with_clock(Arc::clone(&clock) as Arc<_>);
+        let running = server.start_on(listener).await.unwrap();
+        Self { url, address, issuer, api, clock, running, _folder: folder }
+    }
+
+    /// A browser that has signed in.
+    pub(crate) async fn signed_in(&self) -> Browser {
+        let browser = Browser::new();
+        let page = browser.follow(&self.at("/bff/login")).await;
+        assert_eq!((page.status, page.url.as_str()), (200, self.at("/").as_str()), "{}", page.text());
+        browser
+    }
+
+    /// One call of the API.
+    pub(crate) async fn call(&self, browser: &Browser) -> Page {
+        browser.fetch(Method::GET, &self.at("/api/orders")).await
+    }
+
+    /// Lets time pass, for the proxy and the issuer.
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+}
