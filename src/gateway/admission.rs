@@ -241,9 +241,10 @@ impl Gateway {
     async fn replayed(&self, session: &Session) -> Admission {
         tracing::warn!(target: "audit", event = "session.replayed", generation = session.generation);
         match self.broker.end(session, EndReason::Replayed).await {
-            Ok(newest) => {
-                if newest.generation > session.generation {
-                    self.seams.revoke(&self.client, &newest);
+            Ok(ended) => {
+                // The replayed token itself is superseded, and a superseded token is never sent anywhere.
+                if ended.newest.generation > session.generation && !ended.revoked_elsewhere {
+                    self.seams.revoke(&self.client, &ended.newest);
                 }
                 Admission::Nobody(Absence { reason: Some(EndReason::Replayed), retire: false })
             }

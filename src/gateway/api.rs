@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -161,7 +161,7 @@ impl Forwarding {
                 edits.remove.push(WWW_AUTHENTICATE);
             }
         }
-        edits.append.extend(cookies.into_iter().map(|line| (SET_COOKIE, line)));
+        edits.set_cookies(cookies);
         edits.append.extend(self.gateway.cors(&self.request.headers));
         edits
     }

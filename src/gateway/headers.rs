@@ -96,6 +96,26 @@ pub struct DownstreamEdits {
     pub append: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl DownstreamEdits {
+    /// Adds our own cookies to those that the upstream sets.
+    pub fn set_cookies(&mut self, lines: Vec<HeaderValue>) {
+        self.append.extend(lines.into_iter().map(|line| (SET_COOKIE, line)));
+    }
+}
+
+/// Adds our cookies to an answer of our own, and keeps shared caches away from it (CK-19).
+pub fn attach(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
+    if cookies.is_empty() {
+        return;
+    }
+    if let Some(private) = private_caching(headers) {
+        headers.insert(CACHE_CONTROL, private);
+    }
+    for line in cookies {
+        headers.append(SET_COOKIE, line);
+    }
+}
+
 /// What an upstream may not say to a browser; `held` is the access token that was sent along.
 pub fn for_browser(fields: &HeaderMap, names: &CookieNames, held: Option<&[u8]>) -> DownstreamEdits {
     /// What other origins may do is decided here and nowhere else (BBA-6.1-28); versions are nobody's business.

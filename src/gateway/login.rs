@@ -60,15 +60,7 @@ impl Gateway {
             .unwrap_or_else(ReturnTo::root);
         let pending = PendingLogin { transaction, return_to: return_to.as_str().to_owned(), replaces };
         let mut cookies = self.set_cookies();
-        let stored = self.vault.store_login(
-            state.as_str(),
-            &pending,
-            LoginTransaction::LIFETIME,
-            &request.headers,
-            &mut cookies,
-            random,
-            now,
-        );
+        let stored = self.vault.store_login(state.as_str(), &pending, &request.headers, &mut cookies, random, now);
         if let Err(error) = stored {
             tracing::warn!(%error, "a login cannot be kept in a cookie");
             return Refusal::BadRequest("parameters that are too long together").answer(request, prefix);

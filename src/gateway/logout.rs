@@ -1,17 +1,15 @@
 //! `POST /bff/logout`: ends the session, here first, then at the authorization server.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use serde_json::json;
 
 use super::admission::Admission;
+use super::broker::Ended;
 use super::cross_origin::wants_page;
 use super::reply::{Answer, Refusal};
 use super::{Gateway, attach, reply};
 use crate::ledger::protocol::EndReason;
 use crate::oauth;
-use crate::session::Session;
 
 impl Gateway {
     pub(super) async fn logout(&self, request: &Parts) -> Answer {
@@ -21,7 +19,7 @@ impl Gateway {
         }
         let location = match self.identify(&request.headers).await {
             Admission::Admitted(passport) => match self.broker.end(&passport.session, EndReason::Logout).await {
-                Ok(newest) => self.leave_the_issuer(&newest).await,
+                Ok(ended) => self.leave_the_issuer(&ended).await,
                 Err(error) => {
                     tracing::error!(%error, "a logout cannot be noted in the ledger");
                     return Refusal::LedgerUnavailable.answer(request, prefix);
@@ -42,10 +40,12 @@ impl Gateway {
     }
 
     /// Has the tokens revoked, and says where the browser goes to end the issuer's own session.
-    async fn leave_the_issuer(&self, session: &Arc<Session>) -> String {
-        self.seams.revoke_now(&self.client, session).await;
+    async fn leave_the_issuer(&self, ended: &Ended) -> String {
+        if !ended.revoked_elsewhere {
+            self.seams.revoke_now(&self.client, &ended.newest).await;
+        }
         let Ok(metadata) = self.seams.server.metadata().await else { return self.after_logout() };
-        let hint = session.grant.id_token.as_ref();
+        let hint = ended.newest.grant.id_token.as_ref();
         let back = self.after_logout();
         oauth::end_session_url(&self.client, &metadata, hint, Some(&back), None).map_or(back, String::from)
     }

@@ -40,6 +40,7 @@ use self::broker::{Broker, RefreshPolicy};
 use self::callback::Redemptions;
 use self::cross_origin::{CrossOrigin, Missing};
 pub use self::headers::DownstreamEdits;
+use self::headers::attach;
 use self::reply::{Answer, Refusal};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 use crate::clock::Clock;
@@ -336,18 +337,5 @@ impl Gateway {
     /// Starts work that outlives the request.
     fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.seams.tasks.spawn(work);
-    }
-}
-
-/// Adds `Set-Cookie` lines, and keeps shared caches away from an answer that carries some (CK-19).
-fn attach(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
-    if cookies.is_empty() {
-        return;
-    }
-    if let Some(private) = headers::private_caching(headers) {
-        headers.insert(http::header::CACHE_CONTROL, private);
-    }
-    for cookie in cookies {
-        headers.append(http::header::SET_COOKIE, cookie);
     }
 }

@@ -253,11 +253,12 @@ impl Refusal {
             | Self::HeadTooLarge
             | Self::Internal => vec![home],
         };
-        let retry = match self {
-            Self::IssuerUnavailable(wait) => Some((*wait).max(Duration::from_secs(2))),
-            _ => None,
+        let refresh = if let Self::IssuerUnavailable(wait) = self {
+            Some(((*wait).max(Duration::from_secs(2)), None))
+        } else {
+            None
         };
-        Page { title: problem.title, text: problem.detail.clone(), links, refresh: retry.map(|wait| (wait, None)) }
+        Page { title: problem.title, text: problem.detail.clone(), links, refresh }
     }
 }
 

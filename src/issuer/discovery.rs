@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::transport::Transport;
 use crate::gateway::Unavailable;
@@ -19,8 +19,8 @@ pub(super) struct Discovery {
     keys: ArcSwapOption<JwkSet>,
     /// When a fetch was last tried: one at a time, and not too often. Held while fetching, so that those who come
     /// meanwhile find the result.
-    metadata_tried: Mutex<Option<Instant>>,
-    keys_tried: Mutex<Option<Instant>>,
+    metadata_tried: Mutex<Option<tokio::time::Instant>>,
+    keys_tried: Mutex<Option<tokio::time::Instant>>,
 }
 
 /// How long one document may take.
@@ -108,10 +108,11 @@ impl Discovery {
             (None, Some(_)) => true,
             (_, None) => false,
         };
-        if !fetched_meanwhile && is_due(&mut tried) {
-            if let Err(error) = self.fetch_keys(transport, &metadata).await {
-                tracing::warn!(%error, "the issuer's keys cannot be read");
-            }
+        if !fetched_meanwhile
+            && is_due(&mut tried)
+            && let Err(error) = self.fetch_keys(transport, &metadata).await
+        {
+            tracing::warn!(%error, "the issuer's keys cannot be read");
         }
         self.keys.load_full().ok_or(Unavailable)
     }
@@ -138,8 +139,8 @@ enum Problem {
     Content(#[from] oauth::Error),
 }
 
-fn is_due(tried: &mut Option<Instant>) -> bool {
-    let now = Instant::now();
+fn is_due(tried: &mut Option<tokio::time::Instant>) -> bool {
+    let now = tokio::time::Instant::now();
     let due = tried.is_none_or(|last| now.duration_since(last) >= PAUSE);
     if due {
         *tried = Some(now);

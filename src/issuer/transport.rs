@@ -99,10 +99,7 @@ impl Transport {
             }
             body.extend_from_slice(&chunk);
         }
-        let mut answer = http::Response::new(body.freeze());
-        *answer.status_mut() = response.status();
-        *answer.headers_mut() = std::mem::take(response.headers_mut());
-        Ok(answer)
+        Ok(http::Response::from(response).map(|_: reqwest::Body| body.freeze()))
     }
 }
 

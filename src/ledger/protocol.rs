@@ -351,6 +351,8 @@ pub struct Released {
     pub failures: u32,
     /// Answers in a row that were neither success nor verdict.
     pub undetermined: u32,
+    /// The session has ended meanwhile: an unspent token is left for this caller to revoke.
+    pub ended: bool,
 }
 
 impl Operation for Release {
@@ -372,7 +374,7 @@ impl Operation for Release {
                 }
             }
         }
-        Released { failures: record.failures, undetermined: record.undetermined }
+        Released { failures: record.failures, undetermined: record.undetermined, ended: record.ending.is_some() }
     }
 }
 
@@ -453,9 +455,14 @@ pub struct End {
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finished {
-    /// It is over from now on. The newest body, where it is newer than the one at hand, so that its tokens can be
-    /// revoked.
-    Now(Option<Vec<u8>>),
+    /// It is over from now on.
+    Now {
+        /// The newest body, where it is newer than the one at hand.
+        newer: Option<Vec<u8>>,
+        /// Who revokes its tokens: somebody who is refreshing finds out with the commit and revokes what is newest then,
+        /// because the token at hand may be spent by now.
+        in_flight: bool,
+    },
     /// It was over already.
     Before(Ending),
     /// It goes on: there is a newer generation, and its body unless that is settled.
@@ -475,10 +482,11 @@ impl Operation for End {
             return Finished::Newer(record.body.clone());
         }
         let body = record.body.take().filter(|_| newer);
-        let revoke_on_sight = newer && body.is_none();
+        let in_flight = record.holder(now).is_some();
+        let revoke_on_sight = newer && body.is_none() && !in_flight;
         let newest = record.newest.max(self.generation);
         record.ending = Some(Ending { reason: self.reason, at: now, newest, revoke_on_sight });
-        Finished::Now(body)
+        Finished::Now { newer: body, in_flight }
     }
 }
 

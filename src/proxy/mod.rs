@@ -14,7 +14,6 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, Error, ErrorSource, ErrorType, ImmutStr, Result, RetryType};
-use tokio::time::Instant;
 
 pub use self::guard::{Connections, Guard, Limits};
 pub use self::peer::Peers;
@@ -31,7 +30,7 @@ pub struct Shell {
 /// What is known of one request while it is served.
 #[derive(Debug)]
 pub struct RequestContext {
-    started: Instant,
+    started: tokio::time::Instant,
     forwarding: Option<Box<Forwarding>>,
     /// How many addresses of the upstream have been tried.
     attempts: usize,
@@ -59,7 +58,7 @@ impl ProxyHttp for Shell {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext { started: Instant::now(), forwarding: None, attempts: 0, body_bytes: 0 }
+        RequestContext { started: tokio::time::Instant::now(), forwarding: None, attempts: 0, body_bytes: 0 }
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {

@@ -1,7 +1,5 @@
 //! Turns sessions and logins into what browsers and the ledger hold, and back.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +10,7 @@ use super::cookies::{CookieError, CookieNames, RequestCookies, SameSite, SetCook
 use super::keyring::{OpenError, Purpose, Sealer, from_text, text};
 use super::{Session, SessionId};
 use crate::clock::Timestamp;
+use crate::oauth::LoginTransaction;
 use crate::secret::Random;
 
 /// What a request's cookies say about its session.
@@ -152,7 +151,6 @@ impl Vault {
         &self,
         state: &str,
         login: &T,
-        lifetime: Duration,
         headers: &HeaderMap,
         cookies: &mut SetCookies,
         random: &dyn Random,
@@ -161,7 +159,7 @@ impl Vault {
         let name = self.names.login_name(state);
         let plain = Zeroizing::new(postcard::to_stdvec(login).unwrap_or_default());
         let sealed = self.sealer.seal(Purpose::LoginTransaction, &name, None, &plain, random, now);
-        cookies.login(&name, &text(&sealed), lifetime, SameSite::Lax)?;
+        cookies.login(&name, &text(&sealed), LoginTransaction::LIFETIME, SameSite::Lax)?;
         let presented = RequestCookies::new(headers);
         let pending = presented.login_names(&self.names);
         let surplus = (pending.len() + 1).saturating_sub(MAX_LOGINS);

@@ -4,6 +4,7 @@ use http::Method;
 
 use crate::issuer::act::{Act, Hold};
 use crate::issuer::{Endpoint, Login, User};
+use crate::support::beside;
 use crate::support::browser::{Browser, Initiator};
 use crate::support::site::{Plan, Site};
 
@@ -127,7 +128,7 @@ async fn two_connections_with_one_callback_redeem_the_code_once() {
     site.issuer.script().next(Endpoint::Token, Act::usual().wait_first(&hold));
     let [first, second] = [(); 2].map(|()| {
         let request = browser.navigate(callback.as_str()).started_by(Initiator::CrossSite);
-        tokio::spawn(async move { request.await })
+        beside(request)
     });
     hold.arrived().await;
     hold.release();

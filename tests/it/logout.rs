@@ -4,6 +4,7 @@ use http::Method;
 
 use crate::issuer::Endpoint;
 use crate::issuer::act::{Act, Hold};
+use crate::support::beside;
 use crate::support::browser::{Browser, Initiator};
 use crate::support::site::{Site, TOKEN_SECONDS};
 
@@ -76,10 +77,10 @@ async fn a_logout_beats_a_refresh_that_is_on_its_way() {
     let browser = site.signed_in().await;
     site.pass(TOKEN_SECONDS);
     let hold = Hold::default();
-    site.issuer.script().next(Endpoint::Token, Act::usual().wait_first(&hold));
+    site.issuer.script().next(Endpoint::Token, Act::usual().wait_then(&hold));
     let call = {
         let request = browser.fetch(Method::GET, &site.at("/api/orders"));
-        tokio::spawn(async move { request.await })
+        beside(request)
     };
     hold.arrived().await;
     assert_eq!(browser.fetch(Method::POST, &site.at("/bff/logout")).await.status, 200);
@@ -87,7 +88,7 @@ async fn a_logout_beats_a_refresh_that_is_on_its_way() {
     let late = call.await.unwrap();
     assert_eq!(late.status, 401, "{}", late.text());
     // What landed late was revoked, and nobody is signed in.
-    site.issuer.script().until_calls(Endpoint::Revoke, 4).await;
+    site.issuer.script().until_calls(Endpoint::Revoke, 2).await;
     assert_eq!(site.issuer.families_alive(), 0);
     assert_eq!(site.issuer.reuses(), 0);
     assert_eq!(site.call(&browser).await.status, 401);

@@ -127,7 +127,7 @@ fn a_failure_rests_and_a_success_forgets_it() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
     let release = Release { fence: 1, outcome: Outcome::Unknown(secs(58)), rest: secs(28) };
-    assert_eq!(apply(&mut record, &release, at(2)), Released { failures: 1, undetermined: 0 });
+    assert_eq!(apply(&mut record, &release, at(2)), Released { failures: 1, undetermined: 0, ended: false });
     assert_eq!(claim(&mut record, 1, at(3)), Claimed::Resting(secs(27)));
     assert_eq!(
         claim(&mut record, 1, at(61)),
@@ -143,7 +143,7 @@ fn a_release_under_a_lost_fence_changes_nothing() {
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
     let before = record.clone();
     let release = Release { fence: 8, outcome: Outcome::NotSpent, rest: secs(99) };
-    assert_eq!(apply(&mut record, &release, at(1)), Released { failures: 0, undetermined: 0 });
+    assert_eq!(apply(&mut record, &release, at(1)), Released { failures: 0, undetermined: 0, ended: false });
     assert_eq!(record, before);
 }
 
@@ -163,7 +163,7 @@ fn an_ending_stays_and_wins_over_a_refresh_that_lands_late() {
     // REV-R-01, BCL-2.7-04
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(end(&mut record, EndReason::Logout, 1), Finished::Now(None));
+    assert_eq!(end(&mut record, EndReason::Logout, 1), Finished::Now { newer: None, in_flight: true });
     let ending = Ending { reason: EndReason::Logout, at: at(9), newest: 1, revoke_on_sight: false };
     assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Moved(Newest::Ended(ending)));
     assert_eq!(claim(&mut record, 1, at(99)), Claimed::Moved(Newest::Ended(ending)));
@@ -171,14 +171,26 @@ fn an_ending_stays_and_wins_over_a_refresh_that_lands_late() {
 }
 
 #[test]
+fn a_refresh_that_fails_after_the_ending_is_told_so() {
+    let mut record = Record::default();
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    assert_eq!(end(&mut record, EndReason::Logout, 1), Finished::Now { newer: None, in_flight: true });
+    let release = Release { fence: 1, outcome: Outcome::NotSpent, rest: secs(1) };
+    assert!(apply(&mut record, &release, at(10)).ended);
+}
+
+#[test]
 fn ending_hands_out_the_newest_body_or_leaves_a_mark_to_revoke_it() {
-    assert_eq!(end(&mut advanced(), EndReason::Logout, 1), Finished::Now(Some("two".into())));
-    assert_eq!(end(&mut advanced(), EndReason::Logout, 2), Finished::Now(None));
+    assert_eq!(
+        end(&mut advanced(), EndReason::Logout, 1),
+        Finished::Now { newer: Some("two".into()), in_flight: false }
+    );
+    assert_eq!(end(&mut advanced(), EndReason::Logout, 2), Finished::Now { newer: None, in_flight: false });
 
     let mut settled = advanced();
     present(&mut settled, 2, at(0));
     present(&mut settled, 2, at(60));
-    assert_eq!(end(&mut settled, EndReason::Replayed, 1), Finished::Now(None));
+    assert_eq!(end(&mut settled, EndReason::Replayed, 1), Finished::Now { newer: None, in_flight: false });
     let Newest::Ended(ending) = apply(&mut settled, &Latest { generation: 2 }, at(99)) else { panic!("not ended") };
     assert!(ending.revoke_on_sight);
     assert_eq!(ending.newest, 2);
@@ -191,7 +203,7 @@ fn a_verdict_on_a_superseded_token_ends_nothing() {
     let mut record = advanced();
     assert_eq!(end(&mut record, EndReason::Refused, 1), Finished::Newer(Some("two".into())));
     assert_eq!(apply(&mut record, &Latest { generation: 2 }, at(9)), Newest::Current);
-    assert_eq!(end(&mut record, EndReason::Refused, 2), Finished::Now(None));
+    assert_eq!(end(&mut record, EndReason::Refused, 2), Finished::Now { newer: None, in_flight: false });
 }
 
 #[test]
@@ -208,6 +220,6 @@ fn other_replicas_hear_of_what_moved_and_of_nothing_else() {
     assert_eq!(record.change_since(&before), None);
     present(&mut record, 2, at(60));
     assert_eq!(record.change_since(&before), Some(Change::Settled(2)));
-    assert_eq!(end(&mut record, EndReason::Idle, 2), Finished::Now(None));
+    assert_eq!(end(&mut record, EndReason::Idle, 2), Finished::Now { newer: None, in_flight: false });
     assert!(matches!(record.change_since(&before), Some(Change::Ended(_))));
 }

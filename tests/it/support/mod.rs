@@ -24,3 +24,11 @@ pub(crate) fn plain_client() -> reqwest::Client {
     }
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
 }
+
+/// Starts a request beside the test, as a browser has several on their way at once.
+#[expect(clippy::disallowed_methods, reason = "a browser is no part of a replica's detached work")]
+pub(crate) fn beside<R: IntoFuture<IntoFuture: Send + 'static, Output: Send + 'static>>(
+    request: R,
+) -> tokio::task::JoinHandle<R::Output> {
+    tokio::spawn(request.into_future())
+}

@@ -30,6 +30,7 @@ pub(crate) struct Site {
 }
 
 /// What is different from the usual site.
+#[derive(Default)]
 pub(crate) struct Plan {
     /// The issuer's options, but for the addresses and the clock.
     pub(crate) issuer: Options,
@@ -40,19 +41,6 @@ pub(crate) struct Plan {
     pub(crate) session: String,
     pub(crate) refresh: String,
     pub(crate) client: String,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            issuer: Options::default(),
-            more: String::new(),
-            server: String::new(),
-            session: String::new(),
-            refresh: String::new(),
-            client: String::new(),
-        }
-    }
 }
 
 /// The usual life of an access token here, in seconds.

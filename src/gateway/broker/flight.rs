@@ -1,0 +1,362 @@
+//! One flight: from the claim to the commit, and what each answer on the way means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::super::SendError;
+use super::super::health::{Gate, Weight, backoff};
+use super::{Broker, Landing};
+use crate::clock::Timestamp;
+use crate::ledger::protocol::{
+    Claim, Claimed, Commit, Committed, End, EndReason, Ending, Finished, Newest, Outcome, Release, Renew, Renewed,
+};
+use crate::oauth::{self, AuthorizationServerMetadata, TokenSet, Verdict};
+use crate::session::Session;
+
+/// A lease holds this long without renewal; it is renewed in thirds of that.
+const LEASE: Duration = Duration::from_secs(15);
+/// How long the authorization server may take for one refresh.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often the ledger is asked whether another replica has finished.
+const POLL: Duration = Duration::from_millis(100);
+/// Answers that are neither success nor verdict count when they lie this far apart; this many end the session.
+const UNDETERMINED_APART: Duration = Duration::from_secs(10);
+const UNDETERMINED_LIMIT: u32 = 3;
+
+impl Broker {
+    /// Flies, and leaves what comes of it in `landing`.
+    pub(super) async fn fly(&self, session: &Session, landing: &watch::Sender<Option<Landing>>) {
+        match self.refresh(session).await {
+            Flown::Landed(landed) => {
+                landing.send_replace(Some(landed));
+            }
+            Flown::Refreshed { newer, fence } => self.commit(session, newer, fence, landing).await,
+        }
+    }
+
+    /// From the claim to the tokens.
+    async fn refresh(&self, session: &Session) -> Flown {
+        let right = match self.claim(session).await {
+            Ok(won) => won,
+            Err(landing) => return Flown::Landed(landing),
+        };
+        let now = self.seams.clock.now();
+        if let Some(answer_due) = right.sent_before {
+            // The token may be spent already, and a second sending could look like theft. It waits until the first
+            // answer can no longer come, and until the access token has been used to its end.
+            let rest = answer_due.max(session.usable_until().until(now)).min(DEADLINE);
+            if rest > Duration::ZERO {
+                return self.give_back(session, right, Outcome::NotSpent, rest).await;
+            }
+        }
+        match self.health.gate(now) {
+            Gate::Open => {}
+            Gate::Closed(rest) => return self.give_back(session, right, Outcome::NotSpent, rest).await,
+            Gate::Probe => {
+                if !self.probe().await {
+                    return self.give_back(session, right, Outcome::NotSpent, UNDETERMINED_APART).await;
+                }
+            }
+        }
+        let (Some(refresh_token), Ok(metadata)) = (&session.grant.refresh_token, self.seams.server.metadata().await)
+        else {
+            return self.rest(session, right, Outcome::NotSpent).await;
+        };
+        let request = oauth::refresh_request(&self.client, &metadata, refresh_token);
+        let answer = self.ask_holding(session, right, request).await;
+        self.judge(session, right, &metadata, answer, now).await
+    }
+
+    /// The right to spend the refresh token, or what came of it elsewhere.
+    async fn claim(&self, session: &Session) -> Result<Right, Landing> {
+        let claim = Claim { generation: session.generation, lease: LEASE, keep_until: session.ends };
+        loop {
+            match self.seams.ledger.apply(session.id, &claim).await {
+                Ok(Claimed::Won { fence, sent_before, failures }) => return Ok(Right { fence, sent_before, failures }),
+                Ok(Claimed::Busy(_)) => sleep(POLL).await,
+                Ok(Claimed::Resting(rest)) => return Err(Landing::Unavailable(self.seams.clock.now() + rest)),
+                Ok(Claimed::Moved(newest)) => return Err(self.landing_of(session, newest)),
+                Err(error) => {
+                    tracing::warn!(%error, "a refresh cannot be claimed; the session is kept");
+                    return Err(Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1)));
+                }
+            }
+        }
+    }
+
+    /// Sends the request and renews the lease for as long as the answer takes.
+    async fn ask_holding(
+        &self,
+        session: &Session,
+        right: Right,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<bytes::Bytes>, SendError> {
+        let renewal = async {
+            loop {
+                sleep(LEASE / 3).await;
+                // A lost lease changes nothing here: the commit is judged by generation.
+                match self.seams.ledger.apply(session.id, &Renew { fence: right.fence, lease: LEASE }).await {
+                    Ok(Renewed::Held | Renewed::Lost) => {}
+                    Err(error) => tracing::warn!(%error, "a refresh lease cannot be renewed"),
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = self.seams.server.send(request, DEADLINE) => answer,
+            () = renewal => Err(SendError::Unknown("the lease ended".to_owned())),
+        }
+    }
+
+    /// What an answer means. Only here may a session end because of the authorization server.
+    async fn judge(
+        &self,
+        session: &Session,
+        right: Right,
+        metadata: &AuthorizationServerMetadata,
+        answer: Result<http::Response<bytes::Bytes>, SendError>,
+        asked: Timestamp,
+    ) -> Flown {
+        let now = self.seams.clock.now();
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::warn!(%error, "the authorization server did not answer a refresh; the session is kept");
+                self.health.failed(None, now);
+                let outcome = match error {
+                    SendError::NotSent(_) => Outcome::NotSpent,
+                    SendError::TimedOut => Outcome::Unknown(Duration::ZERO),
+                    // The connection is gone, but what was sent may still be worked on.
+                    SendError::Unknown(_) => Outcome::Unknown((asked + DEADLINE).until(now)),
+                };
+                return self.rest(session, right, outcome).await;
+            }
+        };
+        let error = match TokenSet::read(&response) {
+            Ok(tokens) => {
+                self.health.succeeded(now);
+                return self.verify(session, right, metadata, tokens, asked).await;
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, status = response.status().as_u16(), "the authorization server did not refresh a token");
+        match error.verdict() {
+            Verdict::InvalidGrant => match self.health.refused(now) {
+                Weight::Verdict => self.conclude(session, right).await,
+                Weight::Doubtful => {
+                    tracing::error!(
+                        "refusals of refresh tokens are doubted: the client credentials have not worked since they \
+                         were loaded, or too many sessions are refused at once; check client_id and client_secret"
+                    );
+                    self.undetermined(session, right).await
+                }
+            },
+            Verdict::ClientRejected => {
+                tracing::error!(
+                    "the authorization server rejects the client credentials; refreshing pauses until it takes them: \
+                     check issuer.client_id and issuer.client_secret"
+                );
+                self.health.rejected(now);
+                self.rest(session, right, Outcome::NotSpent).await
+            }
+            Verdict::Transient { retry_after } => {
+                self.health.failed(retry_after, now);
+                // An error behind the front door may hide a rotation; one at the door does not.
+                let may_hide_rotation = response.status().is_server_error() || response.status().is_success();
+                let outcome = if may_hide_rotation { Outcome::Unknown(Duration::ZERO) } else { Outcome::NotSpent };
+                self.rest(session, right, outcome).await
+            }
+            Verdict::Undetermined => self.undetermined(session, right).await,
+        }
+    }
+
+    /// New tokens are there. An ID token among them must speak of the same person (OpenID Connect Core section 12.2).
+    async fn verify(
+        &self,
+        session: &Session,
+        right: Right,
+        metadata: &AuthorizationServerMetadata,
+        mut tokens: TokenSet,
+        asked: Timestamp,
+    ) -> Flown {
+        if tokens.id_token.is_some()
+            && let Err(error) = self.check_refreshed(session, metadata, &tokens).await
+        {
+            match error {
+                // Without keys nothing can be said about it; the tokens are rotated and must not be lost.
+                oauth::Error::UnknownKey => {
+                    tracing::warn!("a refreshed ID token cannot be verified and is dropped; the earlier one is kept");
+                    tokens.id_token = None;
+                }
+                oauth::Error::Callback(_) | oauth::Error::IssuerRefused { .. } | oauth::Error::IssuerMisbehaved(_) => {
+                    tracing::error!(%error, "a refresh brought an ID token that is not this session's");
+                    let stranger = session.renewed(tokens, asked, self.seams.clock.now());
+                    self.seams.revoke(&self.client, &stranger);
+                    return self.conclude(session, right).await;
+                }
+            }
+        }
+        let newer = session.renewed(tokens, asked, self.seams.clock.now());
+        Flown::Refreshed { newer: Arc::new(newer), fence: right.fence }
+    }
+
+    async fn check_refreshed(
+        &self,
+        session: &Session,
+        metadata: &AuthorizationServerMetadata,
+        tokens: &TokenSet,
+    ) -> Result<(), oauth::Error> {
+        let original = &session.identity.original;
+        self.seams
+            .with_keys(|keys| {
+                oauth::check_refreshed(original, tokens, &self.client, metadata, keys, self.seams.clock.now())
+            })
+            .await
+    }
+
+    /// Makes the newer session the newest, and hands it out. If the ledger fails, those who wait get it all the same:
+    /// the browser is then the second copy, while this goes on trying.
+    async fn commit(
+        &self,
+        session: &Session,
+        newer: Arc<Session>,
+        fence: u64,
+        landing: &watch::Sender<Option<Landing>>,
+    ) {
+        let body = self.vault.seal_body(&newer, &*self.seams.random, self.seams.clock.now());
+        let commit = Commit { fence, from: session.generation, body, keep_until: newer.ends };
+        let mut failures = 0;
+        loop {
+            match self.seams.ledger.apply(session.id, &commit).await {
+                Ok(Committed::Done) => {
+                    tracing::info!(target: "audit", event = "session.refreshed", generation = newer.generation);
+                    landing.send_replace(Some(Landing::Advanced(newer)));
+                    return;
+                }
+                Ok(Committed::Moved(newest)) => {
+                    let landed = self.landing_of(session, newest);
+                    if matches!(landed, Landing::Ended(_)) {
+                        // The session ended while this was on its way: what arrived late is revoked (REV-R-01).
+                        self.seams.revoke(&self.client, &newer);
+                    }
+                    landing.send_replace(Some(landed));
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a refreshed session cannot be committed yet; it is kept and tried again");
+                    landing.send_replace(Some(Landing::Advanced(Arc::clone(&newer))));
+                    if self.seams.clock.now() >= newer.ends {
+                        return;
+                    }
+                    sleep(self.pause(failures)).await;
+                    failures += 1;
+                }
+            }
+        }
+    }
+
+    /// The refresh token was refused: the session is over, unless the ledger has moved on meanwhile.
+    async fn conclude(&self, session: &Session, right: Right) -> Flown {
+        let end = End {
+            reason: EndReason::Refused,
+            generation: session.generation,
+            only_if_newest: true,
+            keep_until: session.ends,
+        };
+        let newest = match self.seams.ledger.apply(session.id, &end).await {
+            Ok(Finished::Now { .. }) => {
+                tracing::info!(target: "audit", event = "session.ended", reason = EndReason::Refused.name());
+                let at = self.seams.clock.now();
+                Newest::Ended(Ending {
+                    reason: EndReason::Refused,
+                    at,
+                    newest: session.generation,
+                    revoke_on_sight: false,
+                })
+            }
+            Ok(Finished::Before(ending)) => Newest::Ended(ending),
+            Ok(Finished::Newer(body)) => Newest::Superseded(body),
+            Err(error) => {
+                tracing::warn!(%error, "the end of a session cannot be noted; it is kept");
+                return self.rest(session, right, Outcome::NotSpent).await;
+            }
+        };
+        Flown::Landed(self.landing_of(session, newest))
+    }
+
+    /// Neither success nor verdict. It counts only once the access token has been used to its end.
+    async fn undetermined(&self, session: &Session, right: Right) -> Flown {
+        let now = self.seams.clock.now();
+        if session.usable_until() > now {
+            return self.rest(session, right, Outcome::NotSpent).await;
+        }
+        let release = Release {
+            fence: right.fence,
+            outcome: Outcome::Undetermined(UNDETERMINED_APART),
+            rest: self.pause(right.failures),
+        };
+        match self.seams.ledger.apply(session.id, &release).await {
+            Ok(released) if released.undetermined >= UNDETERMINED_LIMIT => self.conclude(session, right).await,
+            Ok(_) | Err(_) => Flown::Landed(Landing::Unavailable(now + release.rest)),
+        }
+    }
+
+    /// Gives the right back after a failure, with a pause that grows with their number.
+    async fn rest(&self, session: &Session, right: Right, outcome: Outcome) -> Flown {
+        let mut rest = self.pause(right.failures);
+        if let Outcome::Unknown(answer_due) = outcome {
+            let used_up = session.usable_until().until(self.seams.clock.now());
+            rest = rest.max(answer_due.max(used_up).min(DEADLINE));
+        }
+        self.give_back(session, right, outcome, rest).await
+    }
+
+    async fn give_back(&self, session: &Session, right: Right, outcome: Outcome, rest: Duration) -> Flown {
+        let release = Release { fence: right.fence, outcome, rest };
+        match self.seams.ledger.apply(session.id, &release).await {
+            // Whoever ended the session left its token to this flight, and it was not spent.
+            Ok(released) if released.ended && outcome == Outcome::NotSpent => self.seams.revoke(&self.client, session),
+            Ok(_) => {}
+            // The lease runs out by itself.
+            Err(error) => tracing::warn!(%error, "a refresh lease cannot be given back"),
+        }
+        Flown::Landed(Landing::Unavailable(self.seams.clock.now() + rest))
+    }
+
+    /// Asks with a token that never existed: an answer about the token shows that the credentials are taken.
+    async fn probe(&self) -> bool {
+        let Ok(metadata) = self.seams.server.metadata().await else { return false };
+        let request = oauth::refresh_request(&self.client, &metadata, &oauth::RefreshToken::new("probe".to_owned()));
+        let Ok(response) = self.seams.server.send(request, DEADLINE).await else { return false };
+        let accepted = match TokenSet::read(&response) {
+            Ok(_) => true,
+            Err(error) => matches!(error.verdict(), Verdict::InvalidGrant),
+        };
+        if accepted {
+            self.health.accepted();
+        }
+        accepted
+    }
+
+    fn pause(&self, failures: u32) -> Duration {
+        let [jitter] = self.seams.random.bytes();
+        backoff(failures, jitter)
+    }
+}
+
+/// The right to spend one refresh token, as the ledger gave it.
+#[derive(Clone, Copy)]
+struct Right {
+    fence: u64,
+    sent_before: Option<Duration>,
+    failures: u32,
+}
+
+/// What a flight has brought, before it is committed.
+enum Flown {
+    Landed(Landing),
+    Refreshed { newer: Arc<Session>, fence: u64 },
+}
