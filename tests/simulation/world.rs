@@ -41,7 +41,7 @@ pub(crate) struct Faults {
     pub(crate) issuer: bool,
     /// The ledger's store fails.
     pub(crate) store: bool,
-    /// The person signs out in the middle of it.
+    /// The person signs out in the middle of it. Then there is one replica: endings are not told to others yet.
     pub(crate) logout: bool,
 }
 
@@ -68,7 +68,8 @@ pub(crate) struct World {
     clock: Arc<VirtualClock>,
     issuer: Arc<ModelIssuer>,
     store: Arc<FaultyStore>,
-    gateway: Arc<Gateway>,
+    /// The replicas: they share the store and the keys, and nothing else.
+    gateways: Vec<Arc<Gateway>>,
     browser: Browser,
     /// The longest that an answer of the issuer travels, in milliseconds.
     travels: u64,
@@ -96,14 +97,17 @@ impl World {
         let lifetime = Duration::from_secs([5, 20, 60, 120][usize::try_from(dice.below(4)).unwrap()]);
         let issuer = ModelIssuer::new(Arc::clone(&clock) as Arc<_>, lifetime);
         let store = Arc::new(FaultyStore::new(Arc::clone(&clock) as Arc<_>, seed));
-        let seams = Seams {
-            clock: Arc::clone(&clock) as Arc<_>,
-            random: Arc::new(SeededRandom::new(seed)),
-            tasks: Arc::new(Tasks::default()),
-            ledger: Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>)),
-            server: Arc::clone(&issuer) as Arc<_>,
+        let replica = |number: u64| {
+            let seams = Seams {
+                clock: Arc::clone(&clock) as Arc<_>,
+                random: Arc::new(SeededRandom::new(seed ^ (number << 32))),
+                tasks: Arc::new(Tasks::default()),
+                ledger: Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>)),
+                server: Arc::clone(&issuer) as Arc<_>,
+            };
+            Gateway::new(seams, settings(), vault(&*clock))
         };
-        let gateway = Gateway::new(seams, settings(), vault(&*clock));
+        let gateways = (0..if faults.logout { 1 } else { 2 }).map(replica).collect();
         Self {
             seed,
             faults,
@@ -111,7 +115,7 @@ impl World {
             clock,
             issuer,
             store,
-            gateway,
+            gateways,
             browser: Browser::default(),
             travels: u64::try_from(lifetime.as_millis() / 2).unwrap().min(9_000),
             signed_out: Cell::new(None),
@@ -174,10 +178,16 @@ impl World {
         } else {
             Duration::from_secs(3600)
         };
-        let (upstream, network) = (self.dice.millis(0..4_000), self.dice.millis(0..2_500));
+        let (travel, upstream) = (self.dice.millis(0..2_500), self.dice.millis(0..4_000));
+        let network = self.dice.millis(0..2_500);
         let lost = self.faults.browser && self.dice.happens(10);
+        // The cookies are those of the departure, and much may happen until they arrive.
+        let journey = async {
+            sleep(travel).await;
+            self.serve(request, upstream).await
+        };
         // A browser that gives up drops the request wherever it is.
-        let Ok((status, headers)) = tokio::time::timeout(patience, self.serve(request, upstream)).await else { return };
+        let Ok((status, headers)) = tokio::time::timeout(patience, journey).await else { return };
         self.judge(status);
         sleep(network).await;
         if !lost {
@@ -187,7 +197,7 @@ impl World {
 
     /// The shell's part: decide, attempt, answer, depart.
     async fn serve(&self, request: Parts, upstream: Duration) -> (StatusCode, HeaderMap) {
-        match self.gateway.decide(&request, peer()).await {
+        match self.gateway().decide(&request, peer()).await {
             Decision::Respond(answer) => {
                 tracing::debug!(status = answer.status().as_u16(), body = ?answer.body(), "answered here");
                 (answer.status(), answer.headers().clone())
@@ -268,8 +278,13 @@ impl World {
         assert_eq!(self.issuer.families(), 1, "seed {}: the family of tokens is dead", self.seed);
     }
 
+    /// Any of the replicas, as a balancer would choose.
+    fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateways[usize::try_from(self.dice.below(self.gateways.len() as u64)).unwrap()]
+    }
+
     async fn answered(&self, request: Parts) -> HeaderMap {
-        match self.gateway.decide(&request, peer()).await {
+        match self.gateway().decide(&request, peer()).await {
             Decision::Respond(answer) => answer.headers().clone(),
             Decision::Forward(_) => panic!("seed {}: {} was forwarded", self.seed, request.uri),
         }
