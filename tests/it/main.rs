@@ -21,4 +21,6 @@ mod logout;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod support;
