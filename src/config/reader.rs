@@ -83,9 +83,10 @@ fn advice(known: &BTreeSet<(&'static str, &'static str)>, unknown: &Unknown) -> 
 
 /// What is wrong with a value of the wrong kind. The value itself is not repeated: it may be a secret.
 fn misfit(value: &Value, message: &str) -> Flaw {
+    const LIST: &str = "a list, in square brackets";
     let expected = match message.rsplit_once("expected ").map_or(message, |(_, expected)| expected) {
         "a string" => "a text in quotes",
-        "a sequence" => "a list",
+        "a sequence" => LIST,
         "a map" => "a table",
         "a boolean" => "true or false",
         other => other,
@@ -96,8 +97,8 @@ fn misfit(value: &Value, message: &str) -> Flaw {
         Value::Float(_) => "a number with a fraction",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a date or time",
-        Value::Array(_) if expected != "a list" => "this list, or an entry of it,",
-        Value::Table(_) if expected != "a table" => "this table, or an entry of it,",
+        Value::Array(_) if expected != LIST => "this list, or an entry of it,",
+        Value::Table(_) if expected != "a table" && expected != LIST => "this table, or an entry of it,",
         Value::Array(_) => "a list",
         Value::Table(_) => "a table",
     };

@@ -76,6 +76,10 @@ fn key_ring(checker: &mut Checker<'_>, raw: Option<Vec<RawSecret>>, key_delay: D
     let remedy = "write [{ file = \"…\" }], and make the file with `vestibule keygen`";
     let raw = checker.required("session.keys", raw, remedy, Ok)?;
     let listed = raw.len();
+    if listed == 0 {
+        checker.note("session.keys", Flaw::new("the list is empty", remedy));
+        return None;
+    }
     let name = |index: usize| format!("session.keys[{}]", index + 1);
     let fetch = |(index, key)| {
         let key = checker.sources.fetch(key);

@@ -209,6 +209,24 @@ fn all_problems_come_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn a_list_that_is_missing_or_empty_is_named_as_such() {
+    let with_keys = |keys: &str| MINIMAL.replace("keys = [{ file = \"/run/secrets/session.key\" }]", keys);
+    assert_eq!(
+        report(&with_keys("keys = []")),
+        "session.keys: the list is empty; write [{ file = \"…\" }], and make the file with `vestibule keygen`"
+    );
+    let of_another_kind = "cannot stand here; write a list, in square brackets";
+    assert_eq!(
+        report(&with_keys("keys = { file = \"session.key\" }")),
+        format!("session.keys: a table {of_another_kind}")
+    );
+    assert_eq!(
+        report(&minimal_with(&[("[issuer]", "scopes = \"openid profile\"")])),
+        format!("issuer.scopes: a text {of_another_kind}")
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_name() {
     let text = minimal_with(&[
         ("", "crsf = \"header\""),
