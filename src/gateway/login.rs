@@ -26,6 +26,8 @@ pub(super) struct PendingLogin {
 const MAX_PARAMETER: usize = 512;
 /// So many logins may start anew by themselves before a page explains what may be wrong.
 pub(super) const MAX_ATTEMPTS: u8 = 1;
+/// The parameter that says that a login was sent to the right host name already.
+const SENT_HOME: &str = "sent_home";
 
 impl Gateway {
     pub(super) async fn login(&self, request: &Parts) -> Answer {
@@ -33,13 +35,18 @@ impl Gateway {
         if is_speculative(&request.headers) || is_sub_resource(request) {
             return Refusal::NotANavigation.answer(request, prefix);
         }
-        if let Some(elsewhere) = self.at_home(request) {
-            return elsewhere;
-        }
         let wishes = match Wishes::parse(request.uri.query().unwrap_or_default()) {
             Ok(wishes) => wishes,
             Err(what) => return Refusal::BadRequest(what).answer(request, prefix),
         };
+        match self.sent_home(request) {
+            Some(home) if !wishes.sent_home => return home,
+            Some(_) => tracing::warn!(
+                "logins arrive under another host than server.public_url, even those that were sent there: a proxy in \
+                 front changes the Host header; have it pass on what the browser sent"
+            ),
+            None => {}
+        }
         let Ok(metadata) = self.seams.server.metadata().await else {
             tracing::error!("a login cannot start: the issuer's metadata is not known yet; see earlier messages");
             return Refusal::IssuerUnavailable(std::time::Duration::from_secs(2)).answer(request, prefix);
@@ -81,8 +88,9 @@ impl Gateway {
         format!("{}/login?{}", self.settings.prefix, query.finish())
     }
 
-    /// A login that starts under another host name would leave its cookie there: it is sent to the right one first.
-    fn at_home(&self, request: &Parts) -> Option<Answer> {
+    /// A login that starts under another host name would leave its cookie there: it is sent to the right one first. Once:
+    /// behind a proxy that changes the name it would go in circles.
+    fn sent_home(&self, request: &Parts) -> Option<Answer> {
         let public = &self.settings.public_url;
         let host = public.host_str()?;
         let authority = public.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -93,7 +101,9 @@ impl Gateway {
             .or_else(|| request.uri.authority().map(http::uri::Authority::as_str))?;
         (!asked.eq_ignore_ascii_case(&authority)).then(|| {
             let target = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-            reply::redirect(&format!("{}{target}", public.origin().ascii_serialization()))
+            let separator = if target.contains('?') { '&' } else { '?' };
+            let home = public.origin().ascii_serialization();
+            reply::redirect(&format!("{home}{target}{separator}{SENT_HOME}=1"))
         })
     }
 }
@@ -120,12 +130,17 @@ struct Wishes {
     login: LoginWishes,
     return_to: Option<String>,
     attempt: u8,
+    sent_home: bool,
 }
 
 impl Wishes {
     fn parse(query: &str) -> Result<Self, &'static str> {
         let mut wishes = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if name == SENT_HOME {
+                wishes.sent_home = true;
+                continue;
+            }
             let known = matches!(
                 &*name,
                 "return_to" | "prompt" | "max_age" | "acr_values" | "login_hint" | "ui_locales" | "attempt"

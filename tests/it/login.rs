@@ -213,8 +213,22 @@ async fn a_login_under_another_host_name_is_sent_home_first() {
     let browser = Browser::new();
     let elsewhere = format!("http://127.0.0.1:{}/bff/login?return_to=/x", site.address.port());
     let page = browser.navigate(&elsewhere).await;
-    assert_eq!(page.header("location"), Some(site.at("/bff/login?return_to=/x").as_str()));
+    assert_eq!(page.header("location"), Some(site.at("/bff/login?return_to=/x&sent_home=1").as_str()));
     assert!(page.set_cookies().is_empty());
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_changes_the_host_name_a_login_starts_and_does_not_go_in_circles() {
+    let site = Site::start().await;
+    let browser = Browser::new();
+    let as_it_arrives = |url: &str| url.replace("//localhost:", "//127.0.0.1:");
+    let page = browser.navigate(&as_it_arrives(&site.at("/bff/login"))).await;
+    let home = page.header("location").unwrap();
+    assert!(home.starts_with(&site.at("/bff/login?")), "{home}");
+    let page = browser.navigate(&as_it_arrives(home)).await;
+    let onward = page.header("location").unwrap();
+    assert!(onward.starts_with(site.issuer.url()), "{onward}");
+    assert_eq!(page.set_cookies().len(), 1);
 }
 
 #[tokio::test]
