@@ -113,31 +113,31 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "issuer-unavailable",
                 "The sign-in service does not answer",
-                "You are still signed in. Try again in a moment.".to_owned(),
+                "If you were signed in, you still are. Try again in a moment.".to_owned(),
             ),
             Self::LedgerUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ledger-unavailable",
                 "Your session cannot be checked right now",
-                "You are still signed in. Try again in a moment.".to_owned(),
+                "If you were signed in, you still are. Try again in a moment.".to_owned(),
             ),
             Self::UpstreamFailed => (
                 StatusCode::BAD_GATEWAY,
                 "upstream-failed",
                 "The service behind this page cannot be reached",
-                "You are still signed in. Try again in a moment.".to_owned(),
+                "If you were signed in, you still are. Try again in a moment.".to_owned(),
             ),
             Self::UpstreamTimeout => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "upstream-timeout",
                 "The service behind this page takes too long to answer",
-                "You are still signed in. Try again in a moment.".to_owned(),
+                "If you were signed in, you still are. Try again in a moment.".to_owned(),
             ),
             Self::NoRoute => (
                 StatusCode::NOT_FOUND,
                 "not-found",
                 "There is nothing at this address",
-                "No route covers it.".to_owned(),
+                "There is no route for it, and no file.".to_owned(),
             ),
             Self::BadRequest(what) => {
                 (StatusCode::BAD_REQUEST, "bad-request", "This request cannot be served", format!("It has {what}."))
@@ -171,7 +171,7 @@ impl Refusal {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
                 "Something went wrong here",
-                "You are still signed in. The operator can find the cause in the log.".to_owned(),
+                "If you were signed in, you still are. The operator can find the cause in the log.".to_owned(),
             ),
         };
         Problem { status, code, title, detail }
