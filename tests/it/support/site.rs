@@ -25,8 +25,41 @@ pub(crate) struct Site {
     pub(crate) issuer: Issuer,
     pub(crate) api: Api,
     pub(crate) clock: Arc<ManualClock>,
+    vestibule: Vestibule,
+}
+
+/// A Vestibule that runs in this process, with its secrets in a folder of its own.
+pub(crate) struct Vestibule {
     running: Running,
     _folder: TempDir,
+}
+
+/// What a Vestibule stands on.
+pub(crate) struct Ground<'a> {
+    /// Where it will listen.
+    pub(crate) listener: TcpListener,
+    /// The address that browsers use, without a slash at the end.
+    pub(crate) url: &'a str,
+    pub(crate) issuer: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) client_secret: &'a str,
+    /// Where `/api/` leads.
+    pub(crate) api: &'a str,
+    /// The folder behind `/`; `dist` holds a page that does nothing.
+    pub(crate) files: &'a str,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Lines that are put into the usual configuration.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Texts<'a> {
+    /// Further routes and tables, at the end; `{api}` stands for the API's address.
+    pub(crate) more: &'a str,
+    /// Lines of tables that are there already.
+    pub(crate) server: &'a str,
+    pub(crate) session: &'a str,
+    pub(crate) refresh: &'a str,
+    pub(crate) client: &'a str,
 }
 
 /// What is different from the usual site.
@@ -43,6 +76,13 @@ pub(crate) struct Plan {
     pub(crate) client: String,
 }
 
+impl Plan {
+    fn texts(&self) -> Texts<'_> {
+        let Self { more, server, session, refresh, client, .. } = self;
+        Texts { more, server, session, refresh, client }
+    }
+}
+
 /// The usual life of an access token here, in seconds.
 pub(crate) const TOKEN_SECONDS: u64 = 300;
 
@@ -52,7 +92,7 @@ impl Site {
         Self::planned(Plan::default()).await
     }
 
-    pub(crate) async fn planned(plan: Plan) -> Self {
+    pub(crate) async fn planned(mut plan: Plan) -> Self {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             rustls::crypto::ring::default_provider().install_default().ok();
         }
@@ -64,57 +104,24 @@ impl Site {
             redirect_uris: vec![format!("{url}/bff/callback")],
             post_logout_redirect_uris: vec![format!("{url}/")],
             clock: Arc::clone(&clock) as Arc<_>,
-            ..plan.issuer
+            ..std::mem::take(&mut plan.issuer)
         };
         let client_secret = options.client_secret.expose().clone();
         let issuer = Issuer::start(options).await.unwrap();
         let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
 
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("dist")).unwrap();
-        std::fs::write(folder.path().join("dist/index.html"), "<!doctype html><title>App</title>").unwrap();
-        std::fs::write(folder.path().join("client_secret"), client_secret).unwrap();
-        let key = KeyRing::generate_text(&*vestibule::server::random(), clock.now());
-        std::fs::write(folder.path().join("session.key"), key).unwrap();
-        let text = format!(
-            r#"
-            [server]
-            public_url = "{url}"
-            {server}
-            [issuer]
-            url = "{issuer_url}"
-            client_id = "spa-bff"
-            client_secret = {{ file = "client_secret" }}
-            {client}
-            [session]
-            keys = [{{ file = "session.key" }}]
-            {session}
-            [refresh]
-            {refresh}
-            [ledger]
-            backend = "memory"
-            [[route]]
-            path = "/api/"
-            upstream = "{api_url}"
-            auth = "api"
-            [[route]]
-            path = "/"
-            files = "dist"
-            auth = "none"
-            {more}
-            "#,
-            issuer_url = issuer.url(),
-            api_url = api.url(),
-            server = plan.server,
-            client = plan.client,
-            session = plan.session,
-            refresh = plan.refresh,
-            more = plan.more.replace("{api}", &api.url()),
-        );
-        let config = Config::from_toml(&text, folder.path(), |_| None).unwrap_or_else(|error| panic!("{error}"));
-        let server = Server::build(config).with_clock(Arc::clone(&clock) as Arc<_>);
-        let running = server.start_on(listener).await.unwrap();
-        Self { url, address, issuer, api, clock, running, _folder: folder }
+        let ground = Ground {
+            listener,
+            url: &url,
+            issuer: issuer.url(),
+            client_id: "spa-bff",
+            client_secret: &client_secret,
+            api: &api.url(),
+            files: "dist",
+            clock: Arc::clone(&clock) as Arc<_>,
+        };
+        let vestibule = ground.build(&plan.texts()).await;
+        Self { url, address, issuer, api, clock, vestibule }
     }
 
     /// A browser that has signed in.
@@ -139,6 +146,62 @@ impl Site {
         format!("{}{path}", self.url)
     }
 
+    pub(crate) async fn stop(self) {
+        self.vestibule.stop().await;
+    }
+}
+
+impl Ground<'_> {
+    /// Starts it, with a memory ledger and a key of its own.
+    pub(crate) async fn build(self, texts: &Texts<'_>) -> Vestibule {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("dist")).unwrap();
+        std::fs::write(folder.path().join("dist/index.html"), "<!doctype html><title>App</title>").unwrap();
+        std::fs::write(folder.path().join("client_secret"), self.client_secret).unwrap();
+        let key = KeyRing::generate_text(&*vestibule::server::random(), self.clock.now());
+        std::fs::write(folder.path().join("session.key"), key).unwrap();
+        let text = self.configuration(texts);
+        let config = Config::from_toml(&text, folder.path(), |_| None).unwrap_or_else(|error| panic!("{error}"));
+        let running = Server::build(config).with_clock(self.clock).start_on(self.listener).await.unwrap();
+        Vestibule { running, _folder: folder }
+    }
+
+    fn configuration(&self, texts: &Texts<'_>) -> String {
+        let Self { url, issuer, client_id, api, files, .. } = self;
+        let Texts { server, session, refresh, client, .. } = texts;
+        let more = texts.more.replace("{api}", api);
+        format!(
+            r#"
+            [server]
+            public_url = "{url}"
+            {server}
+            [issuer]
+            url = "{issuer}"
+            client_id = "{client_id}"
+            client_secret = {{ file = "client_secret" }}
+            {client}
+            [session]
+            keys = [{{ file = "session.key" }}]
+            {session}
+            [refresh]
+            {refresh}
+            [ledger]
+            backend = "memory"
+            [[route]]
+            path = "/api/"
+            upstream = "{api}"
+            auth = "api"
+            [[route]]
+            path = "/"
+            files = "{files}"
+            auth = "none"
+            {more}
+            "#
+        )
+    }
+}
+
+impl Vestibule {
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }
