@@ -19,6 +19,8 @@ mod login;
 #[cfg(test)]
 mod logout;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod refresh;
 #[cfg(test)]
 mod streams;

@@ -1,0 +1,3 @@
+//! Vestibule among real programs, in real time: an authorization server that others have written, and a real browser.
+
+mod oidc_provider;

@@ -1,0 +1,164 @@
+//! A Vestibule in this process between a browser, `oidc-provider`, and an API that asks the latter about each token. Time
+//! is the real one.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use http::Method;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use vestibule::clock::SystemClock;
+
+use crate::support::PATIENCE;
+use crate::support::browser::Browser;
+use crate::support::op::{OidcProvider, Options};
+use crate::support::recorder::Recorder;
+use crate::support::site::{Ground, Texts, Vestibule};
+
+/// So many calls are made at once.
+pub(super) const BURST: usize = 20;
+
+/// The running parts.
+pub(super) struct RealSite {
+    url: String,
+    pub(super) options: Options,
+    pub(super) provider: Arc<OidcProvider>,
+    pub(super) api: TokenApi,
+    /// What stands between the browser and Vestibule.
+    pub(super) recorder: Recorder,
+    _vestibule: Vestibule,
+}
+
+impl RealSite {
+    /// The strictest server: rotation, no grace, tokens that live for five seconds.
+    pub(super) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same with changed options.
+    pub(super) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let recorder = Recorder::start(listener.local_addr().unwrap()).await;
+        let url = format!("http://localhost:{}", recorder.address().port());
+        let mut options = Options::new(&url);
+        change(&mut options);
+        let provider = Arc::new(OidcProvider::start(&options).await);
+        let api = TokenApi::start(Arc::clone(&provider)).await;
+        let ground = Ground {
+            listener,
+            url: &url,
+            issuer: provider.issuer(),
+            client_id: &options.client_id,
+            client_secret: &options.client_secret,
+            api: &api.url,
+            files: "dist",
+            clock: Arc::new(SystemClock),
+        };
+        let vestibule = ground.build(&Texts::default()).await;
+        Self { url, options, provider, api, recorder, _vestibule: vestibule }
+    }
+
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// A browser that has signed in and called the API once.
+    pub(super) async fn signed_in(&self) -> Browser {
+        let browser = Browser::new();
+        let page = browser.follow(&self.at("/bff/login")).await;
+        assert_eq!((page.status, page.url.as_str()), (200, self.at("/").as_str()), "{}", page.text());
+        assert_eq!(browser.fetch(Method::GET, &self.at("/api/orders")).await.status, 200);
+        browser
+    }
+
+    /// The statuses of many calls at once, from one jar.
+    pub(super) async fn burst(&self, browser: &Browser) -> [u16; BURST] {
+        let calls: [_; BURST] = std::array::from_fn(|_| {
+            let call = browser.fetch(Method::GET, &self.at("/api/orders"));
+            tokio::spawn(async move { call.await.status })
+        });
+        let mut statuses = [0; BURST];
+        for (status, call) in statuses.iter_mut().zip(calls) {
+            *status = call.await.unwrap();
+        }
+        statuses
+    }
+
+    pub(super) async fn generation(&self, browser: &Browser) -> u64 {
+        self.times(browser).await["generation"].as_u64().unwrap()
+    }
+
+    /// Waits until the access token that the API got last is over, for the server and for Vestibule.
+    pub(super) async fn until_expired(&self, browser: &Browser) {
+        let token = self.api.tokens().pop().unwrap();
+        let expired = async {
+            while self.times(browser).await["token_expires_in"] != 0 {
+                sleep(Duration::from_millis(25)).await;
+            }
+            // Whole seconds are told: what is told as none may still be nearly one, and that is waited for.
+            let zero = Instant::now();
+            while self.provider.is_active(&token).await || zero.elapsed() < Duration::from_secs(1) {
+                sleep(Duration::from_millis(25)).await;
+            }
+        };
+        timeout(PATIENCE, expired).await.unwrap();
+    }
+
+    /// The session goes on, the server has nothing to complain about, and the browser has seen no token (BBA-6.1-03).
+    pub(super) async fn assert_unharmed(&self, browser: &Browser) {
+        assert_eq!(browser.fetch(Method::GET, &self.at("/bff/user")).await.json()["claims"]["sub"], "ada");
+        let stats = self.provider.stats().await;
+        assert_eq!((stats.refresh_grants_failed, stats.reuse_detected, stats.grants_revoked), (0, 0, 0), "{stats:?}");
+        assert_eq!(stats.refusals, [""; 0]);
+        for token in self.provider.issued().await {
+            assert_eq!(browser.received_contains(&token), None);
+            assert_eq!(self.recorder.received_contains(&token), None);
+        }
+    }
+
+    async fn times(&self, browser: &Browser) -> serde_json::Value {
+        browser.fetch(Method::GET, &self.at("/bff/session")).await.json()
+    }
+}
+
+/// An API that answers whoever brings a token that the authorization server calls good at this moment.
+pub(super) struct TokenApi {
+    url: String,
+    tokens: Arc<Mutex<Vec<String>>>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Judge {
+    provider: Arc<OidcProvider>,
+    tokens: Arc<Mutex<Vec<String>>>,
+}
+
+impl TokenApi {
+    async fn start(provider: Arc<OidcProvider>) -> Self {
+        let tokens = Arc::<Mutex<Vec<_>>>::default();
+        let judge = Judge { provider, tokens: Arc::clone(&tokens) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(answer).with_state(judge);
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, tokens, _server: server }
+    }
+
+    /// The token of every call so far.
+    pub(super) fn tokens(&self) -> Vec<String> {
+        self.tokens.lock().unwrap().clone()
+    }
+}
+
+async fn answer(State(judge): State<Judge>, headers: HeaderMap) -> StatusCode {
+    let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let Some(token) = token else { return StatusCode::BAD_REQUEST };
+    judge.tokens.lock().unwrap().push(token.to_owned());
+    if judge.provider.is_active(token).await { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+}
