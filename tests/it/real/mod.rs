@@ -1,3 +1,4 @@
 //! Vestibule among real programs, in real time: an authorization server that others have written, and a real browser.
 
 mod oidc_provider;
+mod page;
