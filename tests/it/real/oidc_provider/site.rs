@@ -79,7 +79,7 @@ impl RealSite {
     pub(super) async fn burst(&self, browser: &Browser) -> [u16; BURST] {
         let calls: [_; BURST] = std::array::from_fn(|_| {
             let call = browser.fetch(Method::GET, &self.at("/api/orders"));
-            tokio::spawn(async move { call.await.status })
+            crate::support::beside(async move { call.await.status })
         });
         let mut statuses = [0; BURST];
         for (status, call) in statuses.iter_mut().zip(calls) {
