@@ -76,16 +76,13 @@ impl RealSite {
     }
 
     /// The statuses of many calls at once, from one jar.
-    pub(super) async fn burst(&self, browser: &Browser) -> [u16; BURST] {
-        let calls: [_; BURST] = std::array::from_fn(|_| {
+    pub(super) async fn burst(&self, browser: &Browser) -> Vec<u16> {
+        let mut calls = JoinSet::new();
+        for _ in 0..BURST {
             let call = browser.fetch(Method::GET, &self.at("/api/orders"));
-            crate::support::beside(async move { call.await.status })
-        });
-        let mut statuses = [0; BURST];
-        for (status, call) in statuses.iter_mut().zip(calls) {
-            *status = call.await.unwrap();
+            calls.spawn(async move { call.await.status });
         }
-        statuses
+        calls.join_all().await
     }
 
     pub(super) async fn generation(&self, browser: &Browser) -> u64 {
