@@ -182,6 +182,7 @@ impl Gateway {
         } else {
             Refusal::NoSession(absence.reason).answer(request, &self.settings.prefix)
         };
+        answer.headers_mut().extend(self.cors(&request.headers));
         let mut cookies = self.set_cookies();
         if absence.retire {
             self.vault.retire(&request.headers, &mut cookies);

@@ -64,6 +64,8 @@ pub enum Failure {
     TimedOut,
     /// The browser sent more than the limit.
     BodyTooLarge,
+    /// The engine does not forward such header fields.
+    Malformed,
     /// Something of ours is broken.
     Internal,
 }
@@ -156,7 +158,12 @@ impl Forwarding {
         let mut edits = headers::for_browser(fields, self.gateway.vault.names(), held);
         let cookies = self.cookies();
         if self.passport.is_some() {
-            edits.set.extend(headers::private_caching(fields).map(|value| (CACHE_CONTROL, value)));
+            let caching = if edits.remove.contains(&CACHE_CONTROL) {
+                Some(HeaderValue::from_static("private"))
+            } else {
+                headers::private_caching(fields)
+            };
+            edits.set.extend(caching.map(|value| (CACHE_CONTROL, value)));
             if fields.get_all(WWW_AUTHENTICATE).iter().any(|challenge| !headers::harmless_challenge(challenge)) {
                 edits.remove.push(WWW_AUTHENTICATE);
             }
@@ -173,6 +180,9 @@ impl Forwarding {
             Failure::Unreachable => Refusal::UpstreamFailed,
             Failure::TimedOut => Refusal::UpstreamTimeout,
             Failure::BodyTooLarge => Refusal::BodyTooLarge,
+            Failure::Malformed => {
+                Refusal::BadRequest("header fields that are not forwarded, such as a Connection that names Host")
+            }
             Failure::Internal => Refusal::Internal,
         };
         let mut answer: Answer = refusal.answer(&self.request, &self.gateway.settings.prefix);

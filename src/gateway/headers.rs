@@ -2,11 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL,
-    COOKIE, FORWARDED, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, VIA,
-};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, FORWARDED, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -25,7 +21,7 @@ pub struct FieldEdits {
 /// Fields that upstreams believe because a proxy sets them; a browser's own are never passed on (BCP-4.13-01, HTTP-22).
 /// Compared in lower case with `_` read as `-`, as many frameworks read them.
 fn is_ours_to_set(name: &str) -> bool {
-    const EXACT: [&str; 17] = [
+    const EXACT: [&str; 20] = [
         "authorization",
         "proxy-authorization",
         "forwarded",
@@ -42,7 +38,10 @@ fn is_ours_to_set(name: &str) -> bool {
         "x-rewrite-url",
         "x-original-host",
         "x-original-method",
+        "x-http-method",
         "x-http-method-override",
+        "x-method",
+        "x-method-override",
     ];
     const PREFIXES: [&str; 5] = ["x-forwarded-", "x-auth-request-", "x-ssl-", "x-remote-", "x-authenticated-"];
     EXACT.contains(&name)
@@ -118,33 +117,31 @@ pub fn attach(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
 
 /// What an upstream may not say to a browser; `held` is the access token that was sent along.
 pub fn for_browser(fields: &HeaderMap, names: &CookieNames, held: Option<&[u8]>) -> DownstreamEdits {
-    /// What other origins may do is decided here and nowhere else (BBA-6.1-28); versions are nobody's business.
-    const REMOVED: [HeaderName; 7] = [
-        ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_ALLOW_CREDENTIALS,
-        ACCESS_CONTROL_ALLOW_METHODS,
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        ACCESS_CONTROL_MAX_AGE,
-        SERVER,
-    ];
     let mut edits = DownstreamEdits::default();
-    edits.remove.extend(REMOVED.into_iter().filter(|name| fields.contains_key(name)));
+    // What other origins may do is decided here and nowhere else (BBA-6.1-28); versions are nobody's business.
+    let is_ours_to_say = |name: &&HeaderName| name.as_str().starts_with("access-control-") || **name == SERVER;
+    edits.remove.extend(fields.keys().filter(is_ours_to_say).cloned());
+    let leaks = |value: &HeaderValue| held.is_some_and(|token| contains(value, token));
     let ours = |line: &HeaderValue| sets_cookie_of(line, names);
+    let stays = |line: &HeaderValue| !ours(line) && !leaks(line);
     if fields.get_all(SET_COOKIE).iter().any(ours) {
-        let others = fields.get_all(SET_COOKIE).iter().filter(|line| !ours(line));
-        edits.remove.push(SET_COOKIE);
-        edits.append.extend(others.map(|line| (SET_COOKIE, line.clone())));
         tracing::warn!("an upstream tried to set a cookie with one of our names");
     }
-    if let Some(token) = held.filter(|token| !token.is_empty()) {
-        let leaks = |value: &HeaderValue| value.as_bytes().windows(token.len()).any(|part| part == token);
-        for (name, _) in fields.iter().filter(|(_, value)| leaks(value)) {
-            tracing::error!(field = name.as_str(), "an upstream tried to send the access token to the browser");
-            edits.remove.push(name.clone());
-        }
+    if !fields.get_all(SET_COOKIE).iter().all(stays) {
+        edits.remove.push(SET_COOKIE);
+        let others = fields.get_all(SET_COOKIE).iter().filter(|line| stays(line));
+        edits.append.extend(others.map(|line| (SET_COOKIE, line.clone())));
+    }
+    for (name, _) in fields.iter().filter(|(_, value)| leaks(value)) {
+        tracing::error!(field = name.as_str(), "an upstream tried to send the access token to the browser");
+        edits.remove.push(name.clone());
     }
     edits
+}
+
+/// Whether `value` says `token`.
+fn contains(value: &HeaderValue, token: &[u8]) -> bool {
+    !token.is_empty() && value.as_bytes().windows(token.len()).any(|part| part == token)
 }
 
 /// The `Cache-Control` that keeps shared caches away from an answer that belongs to one person; none if the upstream

@@ -322,7 +322,9 @@ impl Gateway {
 
     fn refuse(&self, refusal: &Refusal, request: &Parts) -> Decision {
         tracing::debug!(refusal = refusal.name(), "refused");
-        Decision::Respond(refusal.answer(request, &self.settings.prefix))
+        let mut answer = refusal.answer(request, &self.settings.prefix);
+        answer.headers_mut().extend(self.cors(&request.headers));
+        Decision::Respond(answer)
     }
 
     /// Puts what the session's cookies need on an answer of our own.

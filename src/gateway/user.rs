@@ -28,14 +28,14 @@ impl Gateway {
 
     async fn about(&self, request: &Parts, anonymous: bool, tell: impl Fn(&Self, &Passport) -> Value) -> Answer {
         let prefix = &self.settings.prefix;
-        if let Err(missing) = self.settings.cross_origin.clear(request, Access::Optional) {
-            return self.unproven(missing, request).answer(request, prefix);
-        }
-        let mut answer = match self.identify(&request.headers).await {
-            Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
-            Admission::Nobody(_) if anonymous => reply::json(&Value::Null, request),
-            Admission::Nobody(absence) => Refusal::NoSession(absence.reason).answer(request, prefix),
-            Admission::Refused(refusal) => refusal.answer(request, prefix),
+        let mut answer = match self.settings.cross_origin.clear(request, Access::Optional) {
+            Err(missing) => self.unproven(missing, request).answer(request, prefix),
+            Ok(_) => match self.identify(&request.headers).await {
+                Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
+                Admission::Nobody(_) if anonymous => reply::json(&Value::Null, request),
+                Admission::Nobody(absence) => Refusal::NoSession(absence.reason).answer(request, prefix),
+                Admission::Refused(refusal) => refusal.answer(request, prefix),
+            },
         };
         answer.headers_mut().extend(self.cors(&request.headers));
         answer

@@ -215,6 +215,8 @@ impl ProxyHttp for Shell {
                 ErrorSource::Upstream,
             ) => Failure::TimedOut,
             (_, ErrorSource::Upstream) => Failure::Unreachable,
+            // It still listens: the engine has looked at its request once more, and refuses it.
+            (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Failure::Malformed,
             // The browser has left; there is nobody to answer.
             (_, ErrorSource::Downstream) => return gone,
             (_, ErrorSource::Internal | ErrorSource::Unset) => Failure::Internal,
