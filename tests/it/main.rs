@@ -7,7 +7,11 @@
 #[path = "../../examples/demo/api.rs"]
 mod api;
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod config;
+#[cfg(test)]
+mod input;
 #[cfg(test)]
 #[expect(dead_code, reason = "the demo uses the rest")]
 #[path = "../../examples/demo/issuer.rs"]

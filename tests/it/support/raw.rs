@@ -53,6 +53,15 @@ impl Connection {
         self.0.get_mut().write_all(bytes).await
     }
 
+    /// Sends the end: nothing more comes from this side, which goes on reading.
+    ///
+    /// # Errors
+    ///
+    /// The connection is broken.
+    pub(crate) async fn finish(&mut self) -> Result<()> {
+        self.0.get_mut().shutdown().await
+    }
+
     /// Reads one answer to a request that was not `HEAD`.
     ///
     /// # Errors

@@ -53,6 +53,8 @@ pub(crate) struct Ground<'a> {
 /// Lines that are put into the usual configuration.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Texts<'a> {
+    /// Keys before any table.
+    pub(crate) top: &'a str,
     /// Further routes and tables, at the end; `{api}` stands for the API's address.
     pub(crate) more: &'a str,
     /// Lines of tables that are there already.
@@ -67,6 +69,8 @@ pub(crate) struct Texts<'a> {
 pub(crate) struct Plan {
     /// The issuer's options, but for the addresses and the clock.
     pub(crate) issuer: Options,
+    /// Keys before any table.
+    pub(crate) top: String,
     /// TOML that is put at the end: further routes and tables.
     pub(crate) more: String,
     /// Lines of tables that are there already.
@@ -78,8 +82,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn texts(&self) -> Texts<'_> {
-        let Self { more, server, session, refresh, client, .. } = self;
-        Texts { more, server, session, refresh, client }
+        let Self { top, more, server, session, refresh, client, .. } = self;
+        Texts { top, more, server, session, refresh, client }
     }
 }
 
@@ -168,10 +172,11 @@ impl Ground<'_> {
 
     fn configuration(&self, texts: &Texts<'_>) -> String {
         let Self { url, issuer, client_id, api, files, .. } = self;
-        let Texts { server, session, refresh, client, .. } = texts;
+        let Texts { top, server, session, refresh, client, .. } = texts;
         let more = texts.more.replace("{api}", api);
         format!(
             r#"
+            {top}
             [server]
             public_url = "{url}"
             {server}
