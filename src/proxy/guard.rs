@@ -54,6 +54,11 @@ impl Limits {
         if length > self.max_body_bytes {
             return Some(Refusal::BodyTooLarge);
         }
+        // What is neither a path nor a whole address (RFC 9112 section 3.2) the engine reads as some path of its own making.
+        let raw = request.raw_path();
+        if !raw.starts_with(b"/") && request.uri.scheme().is_none() {
+            return Some(Refusal::BadRequest("a target that is no path"));
+        }
         // HTTP/2 carries the authority in the target instead (RFC 9113 section 8.3.1).
         if !request.headers.contains_key(HOST) && request.uri.authority().is_none() {
             return Some(Refusal::BadRequest("no Host"));
