@@ -30,8 +30,9 @@ pub struct Forwarding {
     passport: Option<Passport>,
     /// The session whose token the last attempt carried.
     used: Option<Arc<Session>>,
+    /// Whether the request may be sent twice (RFC 9110 section 9.2.2), and whether it has been.
+    safe: bool,
     repeated: bool,
-    request: Parts,
 }
 
 /// What one attempt changes in the request.
@@ -98,7 +99,7 @@ impl Forwarding {
             passport,
             used: None,
             repeated: false,
-            request: request.clone(),
+            safe: request.method.is_safe(),
         }
     }
 
@@ -132,7 +133,7 @@ impl Forwarding {
     /// What becomes of the upstream's answer. A 401 for a token that has been replaced meanwhile is worth one more try,
     /// if the request is safe to repeat (RFC 9110 section 9.2.2).
     pub async fn answered(&mut self, status: StatusCode) -> Verdict {
-        if status != StatusCode::UNAUTHORIZED || self.repeated || !self.request.method.is_safe() {
+        if status != StatusCode::UNAUTHORIZED || self.repeated || !self.safe {
             return Verdict::Pass;
         }
         let (Some(passport), Some(used)) = (&mut self.passport, &self.used) else { return Verdict::Pass };
@@ -151,12 +152,12 @@ impl Forwarding {
         Verdict::Repeat
     }
 
-    /// What the head of the final answer changes on its way to the browser. It alone decides about `Set-Cookie`, at the
-    /// moment when the head leaves; not for interim answers.
-    pub fn depart(&self, fields: &HeaderMap) -> DownstreamEdits {
+    /// What the head of the final answer to `request` changes on its way to the browser. It alone decides about
+    /// `Set-Cookie`, at the moment when the head leaves; not for interim answers.
+    pub fn depart(&self, request: &Parts, fields: &HeaderMap) -> DownstreamEdits {
         let held = self.used.as_ref().map(|session| session.grant.access_token.expose().as_bytes());
         let mut edits = headers::for_browser(fields, self.gateway.vault.names(), held);
-        let cookies = self.cookies();
+        let cookies = self.cookies(request);
         if self.passport.is_some() {
             let caching = if edits.remove.contains(&CACHE_CONTROL) {
                 Some(HeaderValue::from_static("private"))
@@ -169,13 +170,13 @@ impl Forwarding {
             }
         }
         edits.set_cookies(cookies);
-        edits.append.extend(self.gateway.cors(&self.request.headers));
+        edits.append.extend(self.gateway.cors(&request.headers));
         edits
     }
 
-    /// The answer when there is none to forward. It carries the same cookies: a rotated token must not be lost with a
+    /// The answer to `request` when there is none to forward. It carries the same cookies: a rotated token must not be lost with a
     /// failed upstream.
-    pub fn failed(&self, failure: Failure) -> http::Response<Bytes> {
+    pub fn failed(&self, request: &Parts, failure: Failure) -> http::Response<Bytes> {
         let refusal = match failure {
             Failure::Unreachable => Refusal::UpstreamFailed,
             Failure::TimedOut => Refusal::UpstreamTimeout,
@@ -185,16 +186,16 @@ impl Forwarding {
             }
             Failure::Internal => Refusal::Internal,
         };
-        let mut answer: Answer = refusal.answer(&self.request, &self.gateway.settings.prefix);
-        answer.headers_mut().extend(self.gateway.cors(&self.request.headers));
-        attach(answer.headers_mut(), self.cookies());
+        let mut answer: Answer = refusal.answer(request, &self.gateway.settings.prefix);
+        answer.headers_mut().extend(self.gateway.cors(&request.headers));
+        attach(answer.headers_mut(), self.cookies(request));
         answer
     }
 
-    fn cookies(&self) -> Vec<HeaderValue> {
+    fn cookies(&self, request: &Parts) -> Vec<HeaderValue> {
         self.passport
             .as_ref()
-            .map(|passport| self.gateway.cookies_of(passport, &self.request.headers).into_values())
+            .map(|passport| self.gateway.cookies_of(passport, &request.headers).into_values())
             .unwrap_or_default()
     }
 }

@@ -1,5 +1,9 @@
 //! `POST /bff/logout`: ends the session, here first, then at the authorization server.
+//!
+//! The way to the authorization server carries the ID token as a hint. A form is redirected there; a script is only told
+//! to go to `GET /bff/logout`, which redirects, so that no script ever holds the token.
 
+use http::Method;
 use http::request::Parts;
 use serde_json::json;
 
@@ -10,6 +14,10 @@ use super::reply::{Answer, Refusal};
 use super::{Gateway, attach, reply};
 use crate::ledger::protocol::EndReason;
 use crate::oauth;
+use crate::session::cookies::SetCookies;
+
+/// Stands where a login has its state: the cookie that holds the way to the authorization server.
+const LEAVING: &str = "logout";
 
 impl Gateway {
     pub(super) async fn logout(&self, request: &Parts) -> Answer {
@@ -17,7 +25,7 @@ impl Gateway {
         if let Err(missing) = self.settings.cross_origin.prove(request) {
             return Refusal::CrossSite(missing).answer(request, prefix);
         }
-        let location = match self.identify(&request.headers).await {
+        let end_session = match self.identify(&request.headers).await {
             Admission::Admitted(passport) => match self.broker.end(&passport.session, EndReason::Logout).await {
                 Ok(ended) => self.leave_the_issuer(&ended).await,
                 Err(error) => {
@@ -25,29 +33,63 @@ impl Gateway {
                     return Refusal::LedgerUnavailable.answer(request, prefix);
                 }
             },
-            Admission::Nobody(_) => self.after_logout(),
+            Admission::Nobody(_) => None,
             Admission::Refused(refusal) => return refusal.answer(request, prefix),
-        };
-        let mut answer = if is_form(request) {
-            reply::redirect(&location)
-        } else {
-            reply::json(&json!({ "redirect": location }), request)
         };
         let mut cookies = self.set_cookies();
         self.vault.retire(&request.headers, &mut cookies);
+        let away = end_session.unwrap_or_else(|| self.after_logout());
+        let mut answer = if is_form(request) {
+            reply::redirect(&away)
+        } else {
+            let target = self.way_for_scripts(&away, request, &mut cookies);
+            reply::json(&json!({ "redirect": target }), request)
+        };
         attach(answer.headers_mut(), cookies.into_values());
         answer
     }
 
-    /// Has the tokens revoked, and says where the browser goes to end the issuer's own session.
-    async fn leave_the_issuer(&self, ended: &Ended) -> String {
+    /// The second half of a logout that a script has asked for: now as a navigation, whose target no script can read.
+    pub(super) fn resume_logout(&self, request: &Parts) -> Answer {
+        let now = self.seams.clock.now();
+        match self.vault.open_login::<String>(LEAVING, &request.headers, now) {
+            Some(away) => {
+                let mut cookies = self.set_cookies();
+                self.vault.retire_login(LEAVING, &mut cookies);
+                let mut answer = reply::redirect(&away);
+                attach(answer.headers_mut(), cookies.into_values());
+                answer
+            }
+            // Nobody is signed out by going to an address.
+            None => Refusal::Method(vec![Method::POST]).answer(request, &self.settings.prefix),
+        }
+    }
+
+    /// Where a script sends the browser: to us again if the way on is for the browser alone to know.
+    fn way_for_scripts(&self, away: &str, request: &Parts, cookies: &mut SetCookies) -> String {
+        let origin = self.settings.public_url.origin().ascii_serialization();
+        if away == self.after_logout() {
+            return away.to_owned();
+        }
+        let (random, now) = (&*self.seams.random, self.seams.clock.now());
+        match self.vault.store_login(LEAVING, &away, &request.headers, cookies, random, now) {
+            Ok(()) => format!("{origin}{}/logout", self.settings.prefix),
+            Err(error) => {
+                tracing::warn!(%error, "the issuer's own session is not ended: the way there does not fit into a cookie");
+                self.after_logout()
+            }
+        }
+    }
+
+    /// Has the tokens revoked, and says where the browser goes to end the issuer's own session, if there is such a place.
+    async fn leave_the_issuer(&self, ended: &Ended) -> Option<String> {
         if !ended.revoked_elsewhere {
             self.seams.revoke_now(&self.client, &ended.newest).await;
         }
-        let Ok(metadata) = self.seams.server.metadata().await else { return self.after_logout() };
+        let metadata = self.seams.server.metadata().await.ok()?;
         let hint = ended.newest.grant.id_token.as_ref();
         let back = self.after_logout();
-        oauth::end_session_url(&self.client, &metadata, hint, Some(&back), None).map_or(back, String::from)
+        oauth::end_session_url(&self.client, &metadata, hint, Some(&back), None).map(String::from)
     }
 
     /// Where a logout leads to in the end; the authorization server must know this very address.

@@ -276,7 +276,7 @@ impl Gateway {
     async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts) -> Answer {
         let allowed: &[Method] = match endpoint {
             "/login" | "/callback" | "/user" | "/session" | "/client.js" => &[Method::GET, Method::HEAD],
-            "/logout" => &[Method::POST],
+            "/logout" => &[Method::POST, Method::GET],
             _ => return Refusal::NoRoute.answer(request, &self.settings.prefix),
         };
         if !allowed.contains(&request.method) {
@@ -287,6 +287,7 @@ impl Gateway {
             "/callback" => self.callback(request).await,
             "/user" => self.user(request).await,
             "/session" => self.session(request).await,
+            "/logout" if request.method == Method::GET => self.resume_logout(request),
             "/logout" => self.logout(request).await,
             _ => reply::script(user::CLIENT, request),
         }

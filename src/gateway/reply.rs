@@ -236,9 +236,12 @@ impl Refusal {
     }
 
     fn page(&self, problem: &Problem, request: &Parts, prefix: &str) -> Page {
-        let login = (format!("{prefix}/login"), "Sign in".to_owned());
         let home = ("/".to_owned(), "Go to the start page".to_owned());
         let again = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        // Back to where the person was, unless that was an endpoint of ours.
+        let back = if again.starts_with(prefix) { "/" } else { &again };
+        let back: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
+        let login = (format!("{prefix}/login?return_to={back}"), "Sign in".to_owned());
         let links = match self {
             Self::NoSession(_) | Self::LoginFailed(_) => vec![login, home],
             Self::IssuerUnavailable(_) | Self::LedgerUnavailable | Self::UpstreamFailed | Self::UpstreamTimeout => {

@@ -153,13 +153,13 @@ impl ProxyHttp for Shell {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
         let Some(forwarding) = ctx.forwarding.as_ref().filter(|_| !interim) else { return Ok(()) };
-        let edits = forwarding.depart(&response.headers);
+        let edits = forwarding.depart(session.req_header(), &response.headers);
         for name in edits.remove {
             response.remove_header(&name);
         }
@@ -226,7 +226,7 @@ impl ProxyHttp for Shell {
         }
         tracing::warn!(cause = %cause(error), ?failure, "a request cannot be forwarded");
         let Some(forwarding) = &ctx.forwarding else { return gone };
-        let answer = forwarding.failed(failure);
+        let answer = forwarding.failed(session.req_header(), failure);
         let error_code = answer.status().as_u16();
         match local::respond(session, answer).await {
             Ok(()) => FailToProxy { error_code, can_reuse_downstream: false },

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use http::Method;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::issuer::act::{Act, Hold};
 use crate::issuer::{Endpoint, Options, Rotation};
-use crate::support::beside;
 use crate::support::browser::{Browser, Page};
 use crate::support::site::{Plan, Site, TOKEN_SECONDS};
+use crate::support::{PATIENCE, beside};
 
 /// So many calls of one browser at once.
 async fn burst(site: &Site, browser: &Browser, number: usize) -> Vec<Page> {
@@ -62,7 +62,7 @@ async fn a_token_that_is_still_good_is_used_while_its_successor_is_fetched_besid
     hold.arrived().await;
     assert!(burst(&site, &browser, 5).await.iter().all(|page| page.status == 200));
     hold.release();
-    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while generation(&site, &browser).await == 1 {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::task::yield_now().await;
@@ -132,7 +132,7 @@ async fn a_cookie_older_than_a_settled_one_is_a_replay_and_ends_the_session() {
     site.pass(TOKEN_SECONDS);
     assert_eq!(site.call(&browser).await.status, 200);
     // The newer cookie is presented, and again a minute later: the older one has no business any more.
-    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let thief = Browser::new();
     loop {
         site.pass(61);
@@ -148,8 +148,8 @@ async fn a_cookie_older_than_a_settled_one_is_a_replay_and_ends_the_session() {
     let owner = site.call(&browser).await;
     assert_eq!((owner.status, owner.json()["reason"].as_str()), (401, Some("replayed")));
     // Revoked on sight: the newest token was with the browser alone.
-    site.issuer.script().until_calls(Endpoint::Revoke, 1).await;
-    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    timeout(PATIENCE, site.issuer.script().until_calls(Endpoint::Revoke, 1)).await.unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while site.issuer.families_alive() > 0 {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::task::yield_now().await;
@@ -189,7 +189,7 @@ async fn an_issuer_that_is_down_costs_nothing_while_the_token_is_good_and_503_af
     assert!((1..=60).contains(&wait), "{wait}");
     assert!(down.set_cookies().is_empty());
     site.issuer.resume().await.unwrap();
-    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         site.pass(5);
         let page = site.call(&browser).await;
@@ -223,7 +223,7 @@ async fn temporary_trouble_at_the_token_endpoint_ends_no_session() {
         site.issuer.script().next(Endpoint::Token, Act::instead(status, body));
         let refused = site.call(&browser).await;
         assert_eq!((refused.status, refused.set_cookies().len()), (503, 0), "{status}");
-        let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             site.pass(20);
             let page = site.call(&browser).await;
@@ -279,7 +279,7 @@ async fn slow_refreshes_are_waited_for_and_then_given_up_without_harm() {
     assert_eq!((given_up.status, given_up.header("retry-after")), (503, Some("1")));
     // The flight goes on, and whoever comes next finds what it brought.
     hold.release();
-    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while site.call(&browser).await.status != 200 {
         assert!(tokio::time::Instant::now() < deadline);
     }

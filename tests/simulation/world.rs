@@ -209,7 +209,7 @@ impl World {
                 match forwarding.answered(status).await {
                     Verdict::Repeat => {}
                     Verdict::Pass => {
-                        let edits = forwarding.depart(&HeaderMap::new());
+                        let edits = forwarding.depart(&request, &HeaderMap::new());
                         return (status, edits.append.into_iter().filter(|(name, _)| *name == SET_COOKIE).collect());
                     }
                 }
