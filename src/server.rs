@@ -99,14 +99,19 @@ pub fn run(config: Config) -> Result<(), StartError> {
 
 async fn told_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let open = |kind| signal(kind).ok();
+    let (Some(mut terminate), Some(mut interrupt), Some(mut hangup)) =
+        (open(SignalKind::terminate()), open(SignalKind::interrupt()), open(SignalKind::hangup()))
     else {
         return std::future::pending().await;
     };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => tracing::warn!("SIGHUP changes nothing: restart the process to read its configuration anew"),
+        }
     }
 }
 

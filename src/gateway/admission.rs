@@ -88,8 +88,18 @@ impl Gateway {
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Admission {
         let now = self.seams.clock.now();
         let (session, reseal) = match self.vault.open(headers, now) {
-            Found::Nothing | Found::Foreign => return Admission::Nobody(Absence::default()),
-            Found::Garbage => return Admission::Nobody(Absence { reason: None, retire: true }),
+            Found::Nothing => return Admission::Nobody(Absence::default()),
+            Found::Foreign => {
+                tracing::warn!(
+                    "a session was sealed with a key that is not among session.keys, or by a newer release; it is left \
+                     alone: give all replicas the same keys"
+                );
+                return Admission::Nobody(Absence::default());
+            }
+            Found::Garbage => {
+                tracing::info!("a session cookie is damaged, incomplete or forged; it is retired");
+                return Admission::Nobody(Absence { reason: None, retire: true });
+            }
             Found::Session { session, reseal } => (session, reseal),
         };
         let presented = session.generation;

@@ -322,7 +322,6 @@ impl Gateway {
     }
 
     fn refuse(&self, refusal: &Refusal, request: &Parts) -> Decision {
-        tracing::debug!(refusal = refusal.name(), "refused");
         let mut answer = refusal.answer(request, &self.settings.prefix);
         answer.headers_mut().extend(self.cors(&request.headers));
         Decision::Respond(answer)

@@ -177,14 +177,10 @@ impl Refusal {
         Problem { status, code, title, detail }
     }
 
-    /// The stable name, for logs and metrics.
-    pub fn name(&self) -> &'static str {
-        self.problem().code
-    }
-
     /// The answer: a page for people, a problem body (RFC 9457) for scripts.
     pub fn answer(&self, request: &Parts, prefix: &str) -> Answer {
         let problem = self.problem();
+        self.log(&problem, request);
         let mut answer = if wants_page(request) {
             page(problem.status, &self.page(&problem, request, prefix))
         } else {
@@ -219,6 +215,19 @@ impl Refusal {
             | Self::Internal => {}
         }
         without_body_for_head(answer, request)
+    }
+
+    /// One line for each refusal, with its cause and without the query, which may hold a code.
+    fn log(&self, problem: &Problem, request: &Parts) {
+        let (refusal, cause, path) = (problem.code, problem.detail.as_str(), request.uri.path());
+        if matches!(self, Self::NoSession(_)) {
+            // Every page asks once whether somebody is signed in.
+            tracing::debug!(refusal, cause, path, "refused");
+        } else if problem.status.is_server_error() {
+            tracing::warn!(refusal, cause, path, "refused");
+        } else {
+            tracing::info!(refusal, cause, path, "refused");
+        }
     }
 
     fn problem_body(&self, problem: &Problem, prefix: &str) -> Answer {

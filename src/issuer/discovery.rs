@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use http::StatusCode;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
@@ -118,7 +119,11 @@ impl Discovery {
     }
 
     async fn fetch_metadata(&self, transport: &Transport) -> Result<AuthorizationServerMetadata, Problem> {
-        let response = transport.send(AuthorizationServerMetadata::request(&self.issuer)?, DEADLINE).await?;
+        let mut response = transport.send(AuthorizationServerMetadata::request(&self.issuer)?, DEADLINE).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            // Some servers publish it where RFC 8414 section 3.1 says, and nowhere else.
+            response = transport.send(AuthorizationServerMetadata::oauth_request(&self.issuer)?, DEADLINE).await?;
+        }
         Ok(AuthorizationServerMetadata::read(&self.issuer, self.plain_http, &response)?)
     }
 

@@ -1,12 +1,18 @@
 //! Signing in, as a browser sees it.
 
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Json, Router};
 use http::Method;
+use vestibule::clock::SystemClock;
 
 use crate::issuer::act::{Act, Hold};
 use crate::issuer::{Endpoint, Login, User};
 use crate::support::beside;
 use crate::support::browser::{Browser, Initiator};
-use crate::support::site::{Plan, Site};
+use crate::support::site::{Ground, Plan, Site, Texts};
 
 #[tokio::test]
 async fn a_person_signs_in_and_scripts_see_who_it_is_and_no_token() {
@@ -285,4 +291,38 @@ async fn signing_in_again_ends_the_session_before() {
     let refused = site.call(&copy).await;
     assert_eq!((refused.status, refused.json()["reason"].as_str()), (401, Some("replaced")));
     assert!(refused.set_cookies().is_empty(), "a late answer must not delete the newer session's cookie");
+}
+
+#[tokio::test]
+async fn metadata_that_lies_only_where_rfc_8414_says_is_found() {
+    // ASM-3-01, ASM-5-01
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}/tenant", server.local_addr().unwrap());
+    let metadata = serde_json::json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "jwks_uri": format!("{issuer}/jwks"),
+    });
+    let document = get(move || async move { Json(metadata) });
+    let router = Router::new().route("/.well-known/oauth-authorization-server/tenant", document);
+    let serving = beside(axum::serve(server, router));
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    let ground = Ground {
+        listener,
+        url: &url,
+        issuer: &issuer,
+        client_id: "client",
+        client_secret: "secret",
+        api: "http://127.0.0.1:9",
+        files: "dist",
+        clock: Arc::new(SystemClock),
+    };
+    let vestibule = ground.build(&Texts::default()).await;
+    let away = Browser::new().navigate(&format!("{url}/bff/login")).await;
+    assert!(away.location().unwrap().as_str().starts_with(&format!("{issuer}/authorize?")), "{}", away.text());
+    drop(vestibule);
+    serving.abort();
 }
