@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, VARY};
+use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -332,6 +332,10 @@ impl Gateway {
         if let Some(passport) = passport {
             let cookies = self.cookies_of(passport, &request.headers);
             attach(answer.headers_mut(), cookies.into_values());
+            // A file that only those who are signed in may see is no file for shared caches (CACHE-02).
+            if let Some(private) = headers::private_caching(answer.headers()) {
+                answer.headers_mut().insert(CACHE_CONTROL, private);
+            }
         }
         answer
     }

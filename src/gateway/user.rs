@@ -4,7 +4,7 @@ use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::Gateway;
-use super::admission::{Admission, Passport};
+use super::admission::{Absence, Admission, Passport};
 use super::reply::{self, Answer, Refusal};
 use super::route::Access;
 
@@ -28,14 +28,17 @@ impl Gateway {
 
     async fn about(&self, request: &Parts, anonymous: bool, tell: impl Fn(&Self, &Passport) -> Value) -> Answer {
         let prefix = &self.settings.prefix;
-        let mut answer = match self.settings.cross_origin.clear(request, Access::Optional) {
-            Err(missing) => self.unproven(missing, request).answer(request, prefix),
-            Ok(_) => match self.identify(&request.headers).await {
-                Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
-                Admission::Nobody(_) if anonymous => reply::json(&Value::Null, request),
-                Admission::Nobody(absence) => Refusal::NoSession(absence.reason).answer(request, prefix),
-                Admission::Refused(refusal) => refusal.answer(request, prefix),
-            },
+        let admission = match self.settings.cross_origin.clear(request, Access::Optional) {
+            Ok(_) => self.identify(&request.headers).await,
+            // Whoever shows no cookie is nobody, wherever the request comes from.
+            Err(_) if !self.vault.is_presented(&request.headers) => Admission::Nobody(Absence::default()),
+            Err(missing) => Admission::Refused(Refusal::CrossSite(missing)),
+        };
+        let mut answer = match admission {
+            Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
+            Admission::Nobody(_) if anonymous => reply::json(&Value::Null, request),
+            Admission::Nobody(absence) => Refusal::NoSession(absence.reason).answer(request, prefix),
+            Admission::Refused(refusal) => refusal.answer(request, prefix),
         };
         answer.headers_mut().extend(self.cors(&request.headers));
         answer

@@ -10,9 +10,9 @@ use vestibule::clock::SystemClock;
 
 use crate::issuer::act::{Act, Hold};
 use crate::issuer::{Endpoint, Login, User};
-use crate::support::beside;
 use crate::support::browser::{Browser, Initiator};
 use crate::support::site::{Ground, Plan, Site, Texts};
+use crate::support::{beside, plain_client};
 
 #[tokio::test]
 async fn a_person_signs_in_and_scripts_see_who_it_is_and_no_token() {
@@ -25,6 +25,11 @@ async fn a_person_signs_in_and_scripts_see_who_it_is_and_no_token() {
     assert_eq!(before.json()["login"], "/bff/login");
     let anonymous = browser.fetch(Method::GET, &site.at("/bff/user?anonymous=200")).await;
     assert_eq!((anonymous.status, anonymous.text().as_str()), (200, "null"));
+
+    // Nor does it matter what asks: a health check, a command line.
+    let bare = plain_client().get(site.at("/bff/user?anonymous=200")).send().await.unwrap();
+    assert_eq!((bare.status().as_u16(), bare.text().await.unwrap().as_str()), (200, "null"));
+    assert_eq!(plain_client().get(site.at("/bff/user")).send().await.unwrap().status(), 401);
 
     let landing = browser.follow(&site.at("/bff/login?return_to=/orders%3Fid%3D1%23top")).await;
     assert_eq!(landing.url.as_str(), site.at("/orders?id=1#top"));
@@ -325,4 +330,19 @@ async fn metadata_that_lies_only_where_rfc_8414_says_is_found() {
     assert!(away.location().unwrap().as_str().starts_with(&format!("{issuer}/authorize?")), "{}", away.text());
     drop(vestibule);
     serving.abort();
+}
+
+#[tokio::test]
+async fn files_for_those_who_are_signed_in_are_kept_from_shared_caches() {
+    // CACHE-02
+    let plan = Plan {
+        more: "[[route]]\npath = \"/inside/\"\nfiles = \"dist\"\nauth = \"page\"".to_owned(),
+        ..Plan::default()
+    };
+    let site = Site::planned(plan).await;
+    let page = site.signed_in().await.navigate(&site.at("/inside/")).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert!(page.header("cache-control").unwrap().contains("private"), "{:?}", page.header("cache-control"));
+    let stranger = Browser::new().fetch(Method::GET, &site.at("/inside/")).await;
+    assert_eq!(stranger.status, 401);
 }
