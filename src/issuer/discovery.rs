@@ -45,10 +45,6 @@ impl Discovery {
         }
     }
 
-    pub(super) fn is_known(&self) -> bool {
-        self.metadata.load().is_some()
-    }
-
     pub(super) async fn keep_fresh(&self, transport: &Transport) {
         let mut pause = PAUSE;
         loop {

@@ -37,11 +37,6 @@ impl HttpIssuer {
     pub async fn keep_fresh(&self) {
         self.discovery.keep_fresh(&self.transport).await;
     }
-
-    /// Whether the issuer has been heard of.
-    pub fn is_known(&self) -> bool {
-        self.discovery.is_known()
-    }
 }
 
 #[async_trait]

@@ -153,14 +153,10 @@ impl View {
         }
     }
 
-    /// How many sessions have an entry.
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
-    }
-
     /// Whether nothing has moved yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.read().is_ok_and(|shard| shard.is_empty()))
     }
 
     fn read<T>(&self, session: SessionId, look: impl FnOnce(Option<&Moved>) -> T) -> T {

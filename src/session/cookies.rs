@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cookie::Cookie;
 use cookie::time::OffsetDateTime;
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use super::chunks::{self, MAX_CHUNKS};
@@ -254,22 +254,6 @@ pub enum CookieError {
     NotOurs,
 }
 
-/// Removes the `Set-Cookie` lines by which an upstream would set, or seem to set, a cookie of ours. The others stay as
-/// and where they are.
-pub fn strip_upstream_set_cookie(headers: &mut HeaderMap, names: &CookieNames) {
-    let is_ours = |line: &HeaderValue| sets_cookie_of(line, names);
-    if !headers.get_all(header::SET_COOKIE).iter().any(is_ours) {
-        return;
-    }
-    if let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE) {
-        let (name, lines) = entry.remove_entry_mult();
-        let foreign: Vec<HeaderValue> = lines.filter(|line| !is_ours(line)).collect();
-        for line in foreign {
-            headers.append(&name, line);
-        }
-    }
-}
-
 /// Whether the `Set-Cookie` value `line` would set, or seem to set, a cookie of ours.
 pub fn sets_cookie_of(line: &HeaderValue, names: &CookieNames) -> bool {
     let pair = line.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
@@ -337,10 +321,19 @@ const MAX_AGE_SECONDS: i64 = 400 * 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, header};
     use proptest::prelude::*;
 
     use super::chunks::Assembled;
     use super::*;
+
+    /// What is left of the upstream's lines once those in our names are taken away.
+    fn strip_upstream_set_cookie(headers: &mut HeaderMap, names: &CookieNames) {
+        let lines = headers.get_all(header::SET_COOKIE).iter();
+        let others: Vec<HeaderValue> = lines.filter(|line| !sets_cookie_of(line, names)).cloned().collect();
+        headers.remove(header::SET_COOKIE);
+        headers.extend(others.into_iter().map(|line| (header::SET_COOKIE, line)));
+    }
 
     const S: &str = "__Host-Http-vestibule";
     const HOUR: Duration = Duration::from_secs(3600);
