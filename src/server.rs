@@ -227,7 +227,7 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
     let settings = Settings {
         public_url: config.public_url.clone(),
         prefix: config.prefix,
-        client: config.client,
+        client: Arc::new(config.client),
         session: config.session,
         refresh: config.refresh,
         routes,

@@ -9,7 +9,7 @@ use http::request::Parts;
 use super::broker::{Landing, Resolved, Slot};
 use super::cross_origin::{is_from_elsewhere, is_navigation};
 use super::reply::{Answer, Refusal};
-use super::return_to::ReturnTo;
+use super::return_to::{ReturnTo, target_of};
 use super::route::{Access, Route};
 use super::{Gateway, attach, reply};
 use crate::clock::Timestamp;
@@ -180,7 +180,7 @@ impl Gateway {
 
     /// The answer to a request that needs a session and carries none.
     pub(super) fn turn_away(&self, request: &Parts, route: &Route, absence: &Absence) -> Answer {
-        let target = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let target = target_of(request);
         let mut answer = if route.access == Access::Page && is_navigation(request) {
             if self.vault.is_strict() && is_from_elsewhere(&request.headers) {
                 // A Strict cookie does not come along from elsewhere; once the page itself goes on, it does (CK-06).
@@ -197,7 +197,7 @@ impl Gateway {
         if absence.retire {
             self.vault.retire(&request.headers, &mut cookies);
         }
-        attach(answer.headers_mut(), cookies.into_values());
+        attach(answer.headers_mut(), cookies);
         answer
     }
 
@@ -237,7 +237,7 @@ impl Gateway {
 
     fn ended(&self, session: &Session, ending: Ending, now: Timestamp) -> Admission {
         if ending.revoke_on_sight && session.generation >= ending.newest {
-            let (seams, client, session) = (self.seams.clone(), Arc::clone(&self.client), session.clone());
+            let (seams, client, session) = (self.seams.clone(), Arc::clone(&self.settings.client), session.clone());
             self.detach(async move {
                 if let Ok(Taken::Yes) = seams.ledger.apply(session.id, &TakeRevocation).await {
                     seams.revoke_now(&client, &session).await;
@@ -255,7 +255,7 @@ impl Gateway {
             Ok(ended) => {
                 // The replayed token itself is superseded, and a superseded token is never sent anywhere.
                 if ended.newest.generation > session.generation && !ended.revoked_elsewhere {
-                    self.seams.revoke(&self.client, &ended.newest);
+                    self.seams.revoke(&self.settings.client, &ended.newest);
                 }
                 Admission::Nobody(Absence { reason: Some(EndReason::Replayed), retire: false })
             }

@@ -13,10 +13,11 @@ use super::broker::Resolved;
 use super::cross_origin::Cleared;
 use super::headers::{self, DownstreamEdits, FieldEdits};
 use super::reply::{Answer, Refusal};
-use super::route::{CanonicalPath, Route, Upstream};
+use super::route::{CanonicalPath, Route, Upstream, authority};
 use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
 use crate::session::Session;
+use crate::session::cookies::SetCookies;
 
 /// The gateway's live handle on one forwarded request.
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Forwarding {
     /// What the next attempt changes in the request: called once for each.
     pub fn attempt(&mut self) -> UpstreamEdits<'_> {
         let mut set = self.fields.set.clone();
-        if let Ok(host) = HeaderValue::try_from(self.upstream.authority()) {
+        if let Ok(host) = HeaderValue::from_str(authority(&self.upstream.url)) {
             set.push((HOST, host));
         }
         if let Some(passport) = &self.passport {
@@ -192,10 +193,10 @@ impl Forwarding {
         answer
     }
 
-    fn cookies(&self, request: &Parts) -> Vec<HeaderValue> {
-        self.passport
-            .as_ref()
-            .map(|passport| self.gateway.cookies_of(passport, &request.headers).into_values())
-            .unwrap_or_default()
+    fn cookies(&self, request: &Parts) -> SetCookies {
+        match &self.passport {
+            Some(passport) => self.gateway.cookies_of(passport, &request.headers),
+            None => self.gateway.set_cookies(),
+        }
     }
 }

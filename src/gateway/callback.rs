@@ -74,7 +74,7 @@ impl Gateway {
                 let random = &*self.seams.random;
                 if let Err(too_large) = self.vault.store(&session, &request.headers, &mut cookies, random, now) {
                     tracing::error!(%too_large, "a login cannot be kept in cookies");
-                    self.seams.revoke(&self.client, &session);
+                    self.seams.revoke(&self.settings.client, &session);
                     let failure = LoginFailure::TooLarge(too_large.size, too_large.limit);
                     return self.login_failed(request, &state, failure);
                 }
@@ -83,7 +83,7 @@ impl Gateway {
                 }
                 self.vault.retire_login(&state, &mut cookies);
                 let mut answer = reply::redirect(&return_to);
-                attach(answer.headers_mut(), cookies.into_values());
+                attach(answer.headers_mut(), cookies);
                 answer
             }
         }
@@ -115,7 +115,7 @@ impl Gateway {
         let mut answer = Refusal::LoginFailed(failure).answer(request, &self.settings.prefix);
         let mut cookies = self.set_cookies();
         self.vault.retire_login(state, &mut cookies);
-        attach(answer.headers_mut(), cookies.into_values());
+        attach(answer.headers_mut(), cookies);
         answer
     }
 
@@ -204,7 +204,7 @@ impl Gateway {
         let unavailable = |_| Error::IssuerMisbehaved("nothing can be asked of it right now".into());
         let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
         let redemption: CodeRedemption = transaction.accept(response, &metadata, self.seams.clock.now())?;
-        let (request, pending) = redemption.token_request(&self.client, &metadata);
+        let (request, pending) = redemption.token_request(&self.settings.client, &metadata);
         let asked = self.seams.clock.now();
         let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
             tracing::warn!(%error, "a code cannot be redeemed");
@@ -214,7 +214,7 @@ impl Gateway {
         self.broker.health().accepted();
         let verified = self
             .seams
-            .with_keys(|keys| pending.finish(&self.client, &metadata, &tokens, keys, self.seams.clock.now()))
+            .with_keys(|keys| pending.finish(&self.settings.client, &metadata, &tokens, keys, self.seams.clock.now()))
             .await?;
         let random = &*self.seams.random;
         let session =

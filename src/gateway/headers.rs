@@ -6,8 +6,9 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, FORWARDED, PROXY_AUTHOR
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::route::authority;
 use super::{Peer, Settings};
-use crate::session::cookies::{CookieNames, RequestCookies, sets_cookie_of};
+use crate::session::cookies::{CookieNames, RequestCookies, SetCookies, sets_cookie_of};
 
 /// What every attempt changes in the fields of a request.
 #[derive(Debug)]
@@ -71,13 +72,12 @@ pub fn for_upstream(request: &Parts, peer: Peer, settings: &Settings, names: &Co
         }
     };
     let chain = client_chain(&request.headers, peer, settings);
-    let host = settings.public_url.host_str().unwrap_or_default();
-    let host = settings.public_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let host = authority(&settings.public_url);
     let scheme = settings.public_url.scheme();
     let list: Vec<String> = chain.iter().map(IpAddr::to_string).collect();
     put(HeaderName::from_static("x-forwarded-for"), &list.join(", "));
     put(HeaderName::from_static("x-forwarded-proto"), scheme);
-    put(HeaderName::from_static("x-forwarded-host"), &host);
+    put(HeaderName::from_static("x-forwarded-host"), host);
     let elements: Vec<String> = chain.iter().map(|hop| format!("for={}", forwarded_node(*hop))).collect();
     put(FORWARDED, &format!("{};host=\"{host}\";proto={scheme}", elements.join(", ")));
     put(VIA, &format!("{} vestibule", version(request.version)));
@@ -97,20 +97,21 @@ pub struct DownstreamEdits {
 
 impl DownstreamEdits {
     /// Adds our own cookies to those that the upstream sets.
-    pub fn set_cookies(&mut self, lines: Vec<HeaderValue>) {
-        self.append.extend(lines.into_iter().map(|line| (SET_COOKIE, line)));
+    pub fn set_cookies(&mut self, cookies: SetCookies) {
+        self.append.extend(cookies.into_values().into_iter().map(|line| (SET_COOKIE, line)));
     }
 }
 
 /// Adds our cookies to an answer of our own, and keeps shared caches away from it (CK-19).
-pub fn attach(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
-    if cookies.is_empty() {
+pub fn attach(headers: &mut HeaderMap, cookies: SetCookies) {
+    let lines = cookies.into_values();
+    if lines.is_empty() {
         return;
     }
     if let Some(private) = private_caching(headers) {
         headers.insert(CACHE_CONTROL, private);
     }
-    for line in cookies {
+    for line in lines {
         headers.append(SET_COOKIE, line);
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::admission::Admission;
 use super::cross_origin::{is_speculative, is_sub_resource};
 use super::reply::{Answer, LoginFailure, Refusal};
-use super::return_to::ReturnTo;
+use super::return_to::{ReturnTo, target_of};
+use super::route::authority;
 use super::{Gateway, attach, reply};
 use crate::oauth::{LoginTransaction, LoginWishes, State};
 use crate::session::SessionId;
@@ -60,7 +61,7 @@ impl Gateway {
         // How often this login has started anew travels in the state, which survives where cookies do not.
         let state = State::new(format!("{}{}", random.token(), wishes.attempt));
         let (transaction, url) =
-            LoginTransaction::begin(&self.client, &metadata, &wishes.login, state.clone(), random, now);
+            LoginTransaction::begin(&self.settings.client, &metadata, &wishes.login, state.clone(), random, now);
         let return_to = wishes
             .return_to
             .and_then(|wanted| ReturnTo::parse(&wanted, &self.settings.public_url))
@@ -74,7 +75,7 @@ impl Gateway {
         }
         tracing::info!(target: "audit", event = "login.started");
         let mut answer = reply::redirect(url.as_str());
-        attach(answer.headers_mut(), cookies.into_values());
+        attach(answer.headers_mut(), cookies);
         answer
     }
 
@@ -92,15 +93,13 @@ impl Gateway {
     /// behind a proxy that changes the name it would go in circles.
     fn sent_home(&self, request: &Parts) -> Option<Answer> {
         let public = &self.settings.public_url;
-        let host = public.host_str()?;
-        let authority = public.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let asked = request
             .headers
             .get(http::header::HOST)
             .and_then(|value| value.to_str().ok())
             .or_else(|| request.uri.authority().map(http::uri::Authority::as_str))?;
-        (!asked.eq_ignore_ascii_case(&authority)).then(|| {
-            let target = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        (!asked.eq_ignore_ascii_case(authority(public))).then(|| {
+            let target = target_of(request);
             let separator = if target.contains('?') { '&' } else { '?' };
             let home = public.origin().ascii_serialization();
             reply::redirect(&format!("{home}{target}{separator}{SENT_HOME}=1"))

@@ -45,7 +45,7 @@ impl Gateway {
             let target = self.way_for_scripts(&away, request, &mut cookies);
             reply::json(&json!({ "redirect": target }), request)
         };
-        attach(answer.headers_mut(), cookies.into_values());
+        attach(answer.headers_mut(), cookies);
         answer
     }
 
@@ -57,7 +57,7 @@ impl Gateway {
                 let mut cookies = self.set_cookies();
                 self.vault.retire_login(LEAVING, &mut cookies);
                 let mut answer = reply::redirect(&away);
-                attach(answer.headers_mut(), cookies.into_values());
+                attach(answer.headers_mut(), cookies);
                 answer
             }
             // Nobody is signed out by going to an address.
@@ -84,12 +84,12 @@ impl Gateway {
     /// Has the tokens revoked, and says where the browser goes to end the issuer's own session, if there is such a place.
     async fn leave_the_issuer(&self, ended: &Ended) -> Option<String> {
         if !ended.revoked_elsewhere {
-            self.seams.revoke_now(&self.client, &ended.newest).await;
+            self.seams.revoke_now(&self.settings.client, &ended.newest).await;
         }
         let metadata = self.seams.server.metadata().await.ok()?;
         let hint = ended.newest.grant.id_token.as_ref();
         let back = self.after_logout();
-        oauth::end_session_url(&self.client, &metadata, hint, Some(&back), None).map(String::from)
+        oauth::end_session_url(&self.settings.client, &metadata, hint, Some(&back), None).map(String::from)
     }
 
     /// Where a logout leads to in the end; the authorization server must know this very address.

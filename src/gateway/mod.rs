@@ -185,7 +185,7 @@ pub struct Settings {
     /// The path that our own endpoints begin with, without final slash.
     pub prefix: String,
     /// As whom we speak to the authorization server.
-    pub client: Client,
+    pub client: Arc<Client>,
     /// How long sessions live.
     pub session: SessionPolicy,
     /// How tokens are refreshed.
@@ -205,7 +205,6 @@ pub struct Settings {
 pub struct Gateway {
     seams: Seams,
     settings: Settings,
-    client: Arc<Client>,
     vault: Arc<Vault>,
     broker: Arc<Broker>,
     redemptions: Redemptions,
@@ -214,9 +213,10 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway with these settings and seams; `vault` opens and seals its sessions.
     pub fn new(seams: Seams, settings: Settings, vault: Vault) -> Arc<Self> {
-        let (vault, client) = (Arc::new(vault), Arc::new(settings.client.clone()));
-        let broker = Broker::new(seams.clone(), Arc::clone(&vault), Arc::clone(&client), settings.refresh.clone());
-        Arc::new(Self { seams, settings, client, vault, broker: Arc::new(broker), redemptions: Redemptions::default() })
+        let vault = Arc::new(vault);
+        let broker =
+            Broker::new(seams.clone(), Arc::clone(&vault), Arc::clone(&settings.client), settings.refresh.clone());
+        Arc::new(Self { seams, settings, vault, broker: Arc::new(broker), redemptions: Redemptions::default() })
     }
 
     /// Decides what happens to a request.
@@ -331,7 +331,7 @@ impl Gateway {
     fn accompany(&self, mut answer: Answer, passport: Option<&Passport>, request: &Parts) -> Answer {
         if let Some(passport) = passport {
             let cookies = self.cookies_of(passport, &request.headers);
-            attach(answer.headers_mut(), cookies.into_values());
+            attach(answer.headers_mut(), cookies);
             // A file that only those who are signed in may see is no file for shared caches (CACHE-02).
             if let Some(private) = headers::private_caching(answer.headers()) {
                 answer.headers_mut().insert(CACHE_CONTROL, private);

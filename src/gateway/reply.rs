@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::cross_origin::{Missing, wants_page};
 use super::files::Served;
 use super::pages::{self, Page};
+use super::return_to::target_of;
 use crate::ledger::protocol::EndReason;
 
 /// An answer of our own.
@@ -246,7 +247,7 @@ impl Refusal {
 
     fn page(&self, problem: &Problem, request: &Parts, prefix: &str) -> Page {
         let home = ("/".to_owned(), "Go to the start page".to_owned());
-        let again = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        let again = target_of(request).to_owned();
         // Back to where the person was, unless that was an endpoint of ours.
         let back = if again.starts_with(prefix) { "/" } else { &again };
         let back: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();

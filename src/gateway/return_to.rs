@@ -1,5 +1,7 @@
 //! Where a login leads back to: a path on this origin, or nothing.
 
+use http::request::Parts;
+use http::uri::PathAndQuery;
 use url::Url;
 
 /// A path, query and fragment on the site's own origin. It cannot lead anywhere else.
@@ -35,6 +37,11 @@ impl ReturnTo {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What a request asks for: path and query, as it was sent.
+pub fn target_of(request: &Parts) -> &str {
+    request.uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use url::Url;
+use url::{Position, Url};
 
 use super::files::Files;
 
@@ -42,12 +42,9 @@ pub struct Upstream {
     pub read_timeout: Duration,
 }
 
-impl Upstream {
-    /// The `Host` that it is addressed by.
-    pub fn authority(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-    }
+/// Host and port of `url`, as a `Host` field names them: the port only if it is not the scheme's own.
+pub fn authority(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
 }
 
 /// One entry of the route table.

@@ -51,16 +51,13 @@ impl Discovery {
             let found = self.fetch_metadata(transport).await;
             let wait = match &found {
                 Ok(metadata) => {
-                    let metadata = Arc::new(metadata.clone());
-                    self.metadata.store(Some(Arc::clone(&metadata)));
-                    if let Err(error) = self.fetch_keys(transport, &metadata).await {
+                    if let Err(error) = self.fetch_keys(transport, metadata).await {
                         tracing::warn!(%error, "the issuer's keys cannot be read; the known ones stay in use");
                     }
                     pause = PAUSE;
                     FRESH
                 }
-                Err(error) => {
-                    tracing::warn!(issuer = self.issuer.as_str(), %error, "the issuer's metadata cannot be read");
+                Err(_) => {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     pause
                 }
@@ -83,13 +80,7 @@ impl Discovery {
         if !is_due(&mut tried) {
             return Err(Unavailable);
         }
-        let metadata = self.fetch_metadata(transport).await.map_err(|error| {
-            tracing::warn!(issuer = self.issuer.as_str(), %error, "the issuer's metadata cannot be read");
-            Unavailable
-        })?;
-        let metadata = Arc::new(metadata);
-        self.metadata.store(Some(Arc::clone(&metadata)));
-        Ok(metadata)
+        self.fetch_metadata(transport).await.map_err(|_| Unavailable)
     }
 
     pub(super) async fn keys(&self, transport: &Transport, anew: bool) -> Result<Arc<JwkSet>, Unavailable> {
@@ -114,13 +105,22 @@ impl Discovery {
         self.keys.load_full().ok_or(Unavailable)
     }
 
-    async fn fetch_metadata(&self, transport: &Transport) -> Result<AuthorizationServerMetadata, Problem> {
+    /// Fetches the metadata and puts it to use; a failure leaves the last good one there, and a line in the log.
+    async fn fetch_metadata(&self, transport: &Transport) -> Result<Arc<AuthorizationServerMetadata>, Problem> {
+        let metadata = self.read_metadata(transport).await.inspect_err(|error| {
+            tracing::warn!(issuer = self.issuer.as_str(), %error, "the issuer's metadata cannot be read");
+        })?;
+        self.metadata.store(Some(Arc::clone(&metadata)));
+        Ok(metadata)
+    }
+
+    async fn read_metadata(&self, transport: &Transport) -> Result<Arc<AuthorizationServerMetadata>, Problem> {
         let mut response = transport.send(AuthorizationServerMetadata::request(&self.issuer)?, DEADLINE).await?;
         if response.status() == StatusCode::NOT_FOUND {
             // Some servers publish it where RFC 8414 section 3.1 says, and nowhere else.
             response = transport.send(AuthorizationServerMetadata::oauth_request(&self.issuer)?, DEADLINE).await?;
         }
-        Ok(AuthorizationServerMetadata::read(&self.issuer, self.plain_http, &response)?)
+        Ok(Arc::new(AuthorizationServerMetadata::read(&self.issuer, self.plain_http, &response)?))
     }
 
     async fn fetch_keys(&self, transport: &Transport, metadata: &AuthorizationServerMetadata) -> Result<(), Problem> {

@@ -300,7 +300,7 @@ fn settings() -> Settings {
     Settings {
         public_url: "https://app.test".parse().unwrap(),
         prefix: "/bff".to_owned(),
-        client: Client {
+        client: Arc::new(Client {
             id: ClientId::new("client".to_owned()),
             authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
             redirect_uri: "https://app.test/bff/callback".to_owned(),
@@ -309,7 +309,7 @@ fn settings() -> Settings {
             extra_params: Vec::new(),
             trusted_audiences: Vec::new(),
             clock_skew: Duration::from_secs(60),
-        },
+        }),
         session: SessionPolicy {
             idle: Duration::from_secs(3600),
             absolute: Duration::from_secs(12 * 3600),
