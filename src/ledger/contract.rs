@@ -13,6 +13,7 @@ const LIMIT: Timestamp = Timestamp::from_secs(4_000_000_000);
 /// Runs the whole suite; `fresh` makes an empty store.
 pub(crate) async fn check<S: Store + 'static>(fresh: impl Fn() -> Arc<S>) {
     only_the_version_that_was_loaded_can_be_replaced(&*fresh()).await;
+    a_version_never_comes_back(&*fresh()).await;
     concurrent_claims_have_one_winner(fresh()).await;
     a_refresh_is_seen_by_an_older_cookie(fresh()).await;
     an_ending_reaches_the_view(fresh()).await;
@@ -21,13 +22,26 @@ pub(crate) async fn check<S: Store + 'static>(fresh: impl Fn() -> Arc<S>) {
 
 async fn only_the_version_that_was_loaded_can_be_replaced(store: &dyn Store) {
     let key = Key::Once([9; 32]);
-    let write = |byte| Write { bytes: vec![byte], keep_until: LIMIT, change: None };
+    let write = |byte| Write { bytes: vec![byte], keep_until: LIMIT, news: None };
     assert_eq!(store.swap(key, 0, write(1)).await, Ok(Swapped::Done));
     assert_eq!(store.swap(key, 0, write(2)).await, Ok(Swapped::Moved));
     let loaded = store.load(key).await.expect("loads");
     assert_eq!(loaded.bytes, Some(vec![1]));
     assert_eq!(store.swap(key, loaded.version, write(3)).await, Ok(Swapped::Done));
     assert_eq!(store.swap(key, loaded.version, write(4)).await, Ok(Swapped::Moved));
+}
+
+/// A record whose time is over counts as none, and one that takes its place is not mistaken for it.
+async fn a_version_never_comes_back(store: &dyn Store) {
+    let key = Key::Subject([9; 32]);
+    let write = |byte, keep_until| Write { bytes: vec![byte], keep_until, news: None };
+    assert_eq!(store.swap(key, 0, write(1, LIMIT)).await, Ok(Swapped::Done));
+    let first = store.load(key).await.expect("loads");
+    assert_eq!(store.swap(key, first.version, write(2, first.now)).await, Ok(Swapped::Done));
+    let over = store.load(key).await.expect("loads");
+    assert_eq!((over.bytes, over.version), (None, 0));
+    assert_eq!(store.swap(key, 0, write(3, LIMIT)).await, Ok(Swapped::Done));
+    assert_eq!(store.swap(key, first.version, write(4, LIMIT)).await, Ok(Swapped::Moved));
 }
 
 async fn concurrent_claims_have_one_winner(store: Arc<dyn Store>) {

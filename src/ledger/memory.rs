@@ -25,6 +25,8 @@ struct Records {
     by_key: BTreeMap<Key, Stored>,
     by_expiry: BTreeSet<(Timestamp, Key)>,
     bytes: usize,
+    /// The last version that was given to a record; none is given twice, so that nobody takes a new record for an old one.
+    version: u64,
 }
 
 struct Stored {
@@ -73,10 +75,12 @@ impl Store for MemoryStore {
         let released = records.by_key.get(&key).map_or(0, |stored| stored.bytes.len() + OVERHEAD);
         let wanted = records.bytes - released + write.bytes.len() + OVERHEAD;
         if wanted > self.max_bytes && wanted > records.bytes {
-            return Err(StoreError::Full(self.max_bytes));
+            return Err(StoreError::Full(format!("ledger.max_bytes is {}", self.max_bytes)));
         }
         records.remove(key);
-        records.insert(key, Stored { bytes: write.bytes, version: version + 1, keep_until: write.keep_until });
+        records.version += 1;
+        let stored = Stored { bytes: write.bytes, version: records.version, keep_until: write.keep_until };
+        records.insert(key, stored);
         Ok(Swapped::Done)
     }
 }
@@ -124,10 +128,10 @@ mod tests {
         let write = |byte, keep_until| Write {
             bytes: vec![byte; 100],
             keep_until: Timestamp::from_secs(keep_until),
-            change: None,
+            news: None,
         };
         assert_eq!(store.swap(Key::Once([1; 32]), 0, write(1, 1_010)).await, Ok(Swapped::Done));
-        assert_eq!(store.swap(Key::Once([2; 32]), 0, write(2, 1_020)).await, Err(StoreError::Full(300)));
+        assert_eq!(store.swap(Key::Once([2; 32]), 0, write(2, 1_020)).await, Err(StoreError::Full("ledger.max_bytes is 300".to_owned())));
         clock.set(Timestamp::from_secs(1_010));
         assert_eq!(store.load(Key::Once([1; 32])).await.expect("loads").bytes, None);
         assert_eq!(store.swap(Key::Once([2; 32]), 0, write(2, 1_020)).await, Ok(Swapped::Done));

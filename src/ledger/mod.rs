@@ -8,89 +8,19 @@
 mod contract;
 pub mod memory;
 pub mod protocol;
+mod store;
 pub mod view;
 
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use self::protocol::{Change, Operation, Record};
+use self::protocol::{Operation, Record};
+pub use self::store::{Changes, Heard, Key, Loaded, Position, Store, StoreError, Swapped, Write};
 use self::view::View;
 use crate::clock::Timestamp;
 use crate::session::SessionId;
-
-/// What a record is filed under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Key {
-    /// One session.
-    Session(SessionId),
-    /// One thing that may be used once, by its SHA-256: the state of a login.
-    Once([u8; 32]),
-}
-
-/// A record as a store holds it.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// Its bytes, if there is one.
-    pub bytes: Option<Vec<u8>>,
-    /// What [`Store::swap`] compares; zero if there is none.
-    pub version: u64,
-    /// The store's own clock, so that replicas need not agree on theirs.
-    pub now: Timestamp,
-}
-
-/// A record to be stored.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// After this moment it may be forgotten.
-    pub keep_until: Timestamp,
-    /// What the other replicas have to hear.
-    pub change: Option<(SessionId, Change)>,
-}
-
-/// What came of a [`Store::swap`].
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Swapped {
-    /// The record is stored.
-    Done,
-    /// Somebody else stored one first; nothing has changed.
-    Moved,
-}
-
-/// Why a store could not do what it was asked to. Nothing is known about whether a write took place.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot be reached, or did not answer in time.
-    #[error("the ledger cannot be reached: {0}")]
-    Unreachable(String),
-    /// There is no room for another record.
-    #[error("the ledger is full ({0} bytes)")]
-    Full(usize),
-    /// A record cannot be read.
-    #[error("the ledger holds a record that cannot be read")]
-    Corrupt,
-}
-
-/// A back end of the ledger. It compares and swaps bytes and knows no rule.
-#[async_trait]
-pub trait Store: Send + Sync {
-    /// The record under `key`.
-    ///
-    /// # Errors
-    /// If the store cannot be asked.
-    async fn load(&self, key: Key) -> Result<Loaded, StoreError>;
-
-    /// Puts `write` in place of the record under `key`, if that still has `version`.
-    ///
-    /// # Errors
-    /// If the store cannot be asked, or does not know whether it has written.
-    async fn swap(&self, key: Key, version: u64, write: Write) -> Result<Swapped, StoreError>;
-}
 
 /// What came of [`Ledger::first_use`].
 #[must_use]
@@ -135,11 +65,10 @@ impl Ledger {
             let loaded = self.store.load(key).await?;
             let before: Record = decode(loaded.bytes.as_deref())?;
             let (after, reply) = protocol::step(before.clone(), operation, loaded.now);
-            let change = after.change_since(&before).map(|change| (session, change));
             let stored = if after == before {
                 Swapped::Done
             } else {
-                let write = Write { bytes: encode(&after), keep_until: after.keep_until(), change };
+                let write = Write { bytes: encode(&after), keep_until: after.keep_until(), news: None };
                 self.store.swap(key, loaded.version, write).await?
             };
             match stored {
@@ -165,7 +94,7 @@ impl Ledger {
         if let Some(bytes) = loaded.bytes {
             return Ok(FirstUse::No(decode(Some(&bytes))?));
         }
-        let write = Write { bytes: encode(&None::<Vec<u8>>), keep_until, change: None };
+        let write = Write { bytes: encode(&None::<Vec<u8>>), keep_until, news: None };
         Ok(match self.store.swap(key, 0, write).await? {
             Swapped::Done => FirstUse::Yes,
             Swapped::Moved => FirstUse::No(None),
@@ -180,7 +109,7 @@ impl Ledger {
         let key = Key::Once(hash);
         loop {
             let loaded = self.store.load(key).await?;
-            let write = Write { bytes: encode(&Some(&result)), keep_until, change: None };
+            let write = Write { bytes: encode(&Some(&result)), keep_until, news: None };
             match self.store.swap(key, loaded.version, write).await? {
                 Swapped::Done => return Ok(()),
                 Swapped::Moved => {}
