@@ -13,7 +13,7 @@ use pingora::services::listening::Service;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, LedgerSettings, TargetSettings};
+use crate::config::{Config, CookieSettings, LedgerSettings, TargetSettings};
 use crate::gateway::files::{Files, FilesError};
 use crate::gateway::route::{Route, RouteTable, Target, Upstream};
 use crate::gateway::{Gateway, Seams, Settings};
@@ -187,7 +187,7 @@ impl Server {
         service.spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(60)).await;
-                ledger.view().sweep(clock.now());
+                ledger.sweep(clock.now());
             }
         });
         tracing::info!(%address, %public_url, "ready");
@@ -223,7 +223,8 @@ fn engine_conf() -> Arc<ServerConf> {
 fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, url::Url) {
     let origin = config.public_url.origin().ascii_serialization();
     let sealer = Sealer::new(config.keys, &origin, config.client.id.as_str());
-    let vault = Vault::new(sealer, config.cookies.names, config.cookies.same_site, config.cookies.max_bytes);
+    let CookieSettings { names, same_site, placement, max_bytes } = config.cookies;
+    let vault = Vault::new(sealer, names, same_site, placement, max_bytes);
     let settings = Settings {
         public_url: config.public_url.clone(),
         prefix: config.prefix,

@@ -46,6 +46,7 @@ pub(super) struct RawIssuer {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawSession {
     pub(super) keys: Option<Vec<RawSecret>>,
+    pub(super) tokens: Option<String>,
     pub(super) cookie_name: Option<String>,
     pub(super) same_site: Option<String>,
     pub(super) idle: Option<Amount>,
@@ -117,6 +118,7 @@ pub(super) struct RawInsecure {
     pub(super) plain_http_issuer: bool,
     pub(super) plain_http_upstreams: bool,
     pub(super) inline_secrets: bool,
+    pub(super) stale_endings: bool,
 }
 
 /// A number, or a number with a unit: `90`, `"15m"`, `"64MiB"`.

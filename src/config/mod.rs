@@ -29,9 +29,9 @@ use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::route::Access;
 use crate::oauth::{Client, Issuer, PlainHttp};
 use crate::proxy::Limits;
-use crate::session::SessionPolicy;
 use crate::session::cookies::{CookieNames, SameSite};
 use crate::session::keyring::KeyRing;
+use crate::session::{Placement, SessionPolicy};
 use crate::telemetry::LogSettings;
 
 /// A configuration that holds together. It prints no secret.
@@ -88,7 +88,9 @@ pub struct CookieSettings {
     pub names: CookieNames,
     /// When browsers send them with requests that other sites start.
     pub same_site: SameSite,
-    /// The most that they may take, in bytes over all chunks.
+    /// Where the bodies of sessions lie.
+    pub placement: Placement,
+    /// The most that they may take, in bytes over all chunks; larger sessions lie in the ledger.
     pub max_bytes: usize,
 }
 

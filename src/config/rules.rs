@@ -153,11 +153,13 @@ impl Checker<'_> {
     }
 
     fn warn_of_what_is_insecure(&mut self) {
-        let RawInsecure { plain_http_cookies, plain_http_issuer, plain_http_upstreams, inline_secrets } = self.insecure;
+        let RawInsecure { plain_http_cookies, plain_http_issuer, plain_http_upstreams, inline_secrets, stale_endings } =
+            self.insecure;
         let switches = [
             ("plain_http_cookies", plain_http_cookies, "whoever is on the way can take over any session"),
             ("plain_http_issuer", plain_http_issuer, "whoever is on the way can read every token and forge any login"),
             ("plain_http_upstreams", plain_http_upstreams, "whoever is on the way can read the access tokens"),
+            ("stale_endings", stale_endings, "while the ledger is down, a copied cookie outlives its session"),
             ("inline_secrets", inline_secrets, "whoever reads the configuration file knows the secrets"),
         ];
         let on = switches.iter().filter(|(_, on, _)| *on);
@@ -196,6 +198,7 @@ impl Checker<'_> {
         let policy = RefreshPolicy {
             wait: self.span("refresh.wait", raw.wait.as_ref(), 10, 1, 60),
             settle: self.span("refresh.settle", raw.settle.as_ref(), 60, 1, 3600),
+            stale_endings: self.insecure.stale_endings,
         };
         (policy, self.span("refresh.ahead", raw.ahead.as_ref(), 60, 5, 3600))
     }

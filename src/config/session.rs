@@ -10,9 +10,9 @@ use super::rules::Checker;
 use super::value::{as_usize, choice, size};
 use super::{CookieSettings, RouteSettings};
 use crate::gateway::route::Access;
-use crate::session::SessionPolicy;
 use crate::session::cookies::{CookieNames, SameSite};
 use crate::session::keyring::KeyRing;
+use crate::session::{Placement, SessionPolicy};
 
 /// The standard claims that say who somebody is (OpenID Connect Core section 5.1).
 const CLAIMS: [&str; 11] = [
@@ -61,13 +61,14 @@ pub(super) fn apply(
     let usual = if has_pages { SameSite::Lax } else { SameSite::Strict };
     let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax)];
     let same_site = checker.or("session.same_site", raw.same_site, usual, |text| choice(&text, &words));
+    let places = [("cookie", Placement::Cookie), ("ledger", Placement::Ledger)];
+    let placement = checker.or("session.tokens", raw.tokens, Placement::Cookie, |text| choice(&text, &places));
     let max_bytes = checker.or("session.max_cookie_bytes", raw.max_cookie_bytes, 7168, |it| size(&it, 1024..=16_384));
-    let max_bytes = as_usize(max_bytes);
     let claims = raw.claims.unwrap_or_else(|| CLAIMS.map(str::to_owned).to_vec());
     Some(SessionSettings {
         keys: keys?,
-        cookies: CookieSettings { names: names?, same_site, max_bytes },
-        policy: SessionPolicy { idle, absolute, claims, ahead, max_cookie_bytes: max_bytes },
+        cookies: CookieSettings { names: names?, same_site, placement, max_bytes: as_usize(max_bytes) },
+        policy: SessionPolicy { idle, absolute, claims, ahead },
     })
 }
 

@@ -18,7 +18,7 @@ use crate::ledger::protocol::{EndReason, Ending, Presented, TakeRevocation, Take
 use crate::ledger::view::{Note, Standing};
 use crate::session::cookies::SetCookies;
 use crate::session::vault::Found;
-use crate::session::{Freshness, Session};
+use crate::session::{Carried, Freshness, Session};
 
 /// What a request's cookies amount to.
 #[must_use]
@@ -46,8 +46,10 @@ pub struct Absence {
 pub struct Passport {
     /// The session in use: the newest that was known when the request was decided.
     pub session: Arc<Session>,
-    /// The generation that the browser presented.
-    presented: u64,
+    /// The generation of the body that the browser presented; none if it presented a handle on one.
+    presented: Option<u64>,
+    /// For how long the session had not been used.
+    pub unused: Duration,
     /// A refresh that is on its way beside the request.
     slot: Option<Slot>,
     /// Its cookie is sealed with a key that is on its way out.
@@ -87,7 +89,7 @@ impl Gateway {
     /// Finds the session of a request, whatever its access token is like.
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Admission {
         let now = self.seams.clock.now();
-        let (session, reseal) = match self.vault.open(headers, now) {
+        let (carried, reseal) = match self.vault.open(headers, now) {
             Found::Nothing => return Admission::Nobody(Absence::default()),
             Found::Foreign => {
                 tracing::warn!(
@@ -100,26 +102,33 @@ impl Gateway {
                 tracing::info!("a session cookie is damaged, incomplete or forged; it is retired");
                 return Admission::Nobody(Absence { reason: None, retire: true });
             }
-            Found::Session { session, reseal } => (session, reseal),
+            Found::Session { carried, reseal } => (carried, reseal),
         };
-        let presented = session.generation;
-        let session = match self.seams.ledger.view().standing(session.id, presented) {
-            Standing::Current => Arc::new(*session),
-            Standing::Ended(ending) => return self.ended(&session, ending, now),
-            Standing::Behind => match self.broker.resolve(&session).await {
-                Ok(Resolved::Current | Resolved::Outdated) => Arc::new(*session),
-                Ok(Resolved::Newer(newer)) => newer,
-                Ok(Resolved::Replayed) => return self.replayed(&session).await,
-                Ok(Resolved::Ended(ending)) => return self.ended(&session, ending, now),
-                Err(error) => return ledger_unavailable(&error),
-            },
+        let last_seen = carried.last_seen();
+        let presented = match &carried {
+            Carried::Body(session) => Some(session.generation),
+            Carried::Handle(_) => None,
         };
-        let last_seen = session.last_seen.max(self.seams.ledger.view().last_seen(session.id));
-        if let Some((reason, at)) = self.limit_reached(&session, last_seen, now) {
-            return Admission::Nobody(Absence { reason: Some(reason), retire: now.since(at) >= LINGER });
+        let session = match self.broker.resolve(carried).await {
+            Ok(Resolved::Live(session)) => session,
+            Ok(Resolved::Replayed(session)) => return self.replayed(Arc::new(*session)).await,
+            Ok(Resolved::Ended(ending, session)) => return self.ended(session.as_deref(), ending, now),
+            Ok(Resolved::Missing) => {
+                tracing::error!(
+                    "the body of a session is not in the ledger, which has lost it; its browser has to sign in again"
+                );
+                return Admission::Nobody(Absence::default());
+            }
+            Err(error) => return ledger_unavailable(&error),
+        };
+        let unused = self.unused(&session, last_seen, now);
+        if let Some((reason, since)) = self.limit_reached(&session, unused, now) {
+            return Admission::Nobody(Absence { reason: Some(reason), retire: since >= LINGER });
         }
-        self.note_presented(&session, presented, now);
-        Admission::Admitted(Passport { session, presented, slot: None, reseal, decided: now })
+        if let Some(generation) = presented {
+            self.note_presented(&session, generation);
+        }
+        Admission::Admitted(Passport { session, presented, unused, slot: None, reseal, decided: now })
     }
 
     /// Sees to it that the access token is good: refreshes beside the request when it is time, waits when it is late.
@@ -141,7 +150,7 @@ impl Gateway {
                             return Admission::Admitted(Passport { session: newer, ..passport });
                         }
                         Landing::Found(newer) => passport.session = newer,
-                        Landing::Ended(ending) => return self.ended(&passport.session, ending, now),
+                        Landing::Ended(ending) => return self.ended(Some(&passport.session), ending, now),
                         Landing::Unavailable(until) => {
                             return Admission::Refused(Refusal::IssuerUnavailable(until.until(passport.decided)));
                         }
@@ -159,20 +168,16 @@ impl Gateway {
         let now = self.seams.clock.now();
         let mut cookies = self.set_cookies();
         let newest = passport.newest();
-        let view = self.seams.ledger.view();
-        if now.since(passport.decided) > STALE || view.standing(newest.id, newest.generation) != Standing::Current {
+        let ledger = &self.seams.ledger;
+        if now.since(passport.decided) > STALE || ledger.standing(newest.id, newest.generation) != Standing::Current {
             return cookies;
         }
-        let advanced = newest.generation > passport.presented;
-        let slides = || view.slide(newest.id, newest.last_seen, SLIDE, newest.ends, now);
+        let advanced = passport.presented.is_some_and(|presented| newest.generation > presented);
+        let slides = || ledger.slide(newest.id, passport.unused, SLIDE, newest.ends);
         if advanced || passport.reseal || slides() {
             let seen = newest.seen(now);
-            if let Err(too_large) = self.vault.store(&seen, headers, &mut cookies, &*self.seams.random, now) {
-                tracing::error!(
-                    %too_large,
-                    "the refreshed session does not fit into cookies; it is served from the ledger while that keeps it: \
-                     shorten the tokens at the authorization server, or raise session.max_cookie_bytes"
-                );
+            if let Err(error) = self.vault.store(&seen, headers, &mut cookies, &*self.seams.random, now) {
+                tracing::error!(%error, "a session cookie cannot be written; the earlier one goes on");
             }
         }
         cookies
@@ -206,22 +211,26 @@ impl Gateway {
         SetCookies::new(self.vault.names())
     }
 
-    fn limit_reached(&self, session: &Session, last_seen: Timestamp, now: Timestamp) -> Option<(EndReason, Timestamp)> {
-        let idle_end = last_seen + self.settings.session.idle;
+    /// For how long a session was not used: by what its cookies say, or by what this process has seen since, whichever
+    /// is less. A step of the clock changes the first and not the second.
+    fn unused(&self, session: &Session, last_seen: Timestamp, now: Timestamp) -> Duration {
+        let unused = now.since(last_seen.max(session.last_seen));
+        self.seams.ledger.unseen_for(session.id).map_or(unused, |unseen| unseen.min(unused))
+    }
+
+    /// The limit that a session has reached, and how long ago.
+    fn limit_reached(&self, session: &Session, unused: Duration, now: Timestamp) -> Option<(EndReason, Duration)> {
         let end = session.expires();
         if now >= end {
-            Some((EndReason::Expired, end))
-        } else if now >= idle_end {
-            Some((EndReason::Idle, idle_end))
-        } else {
-            None
+            return Some((EndReason::Expired, now.since(end)));
         }
+        unused.checked_sub(self.settings.session.idle).map(|since| (EndReason::Idle, since))
     }
 
     /// The newest generation was presented: the ledger hears of it beside the request, at most twice.
-    fn note_presented(&self, session: &Session, generation: u64, now: Timestamp) {
+    fn note_presented(&self, session: &Session, generation: u64) {
         let settle = self.broker.settle();
-        match self.seams.ledger.view().presented(session.id, generation, settle, now) {
+        match self.seams.ledger.presented(session.id, generation, settle) {
             Note::None => {}
             Note::Presented => {
                 let (ledger, id) = (Arc::clone(&self.seams.ledger), session.id);
@@ -235,8 +244,10 @@ impl Gateway {
         }
     }
 
-    fn ended(&self, session: &Session, ending: Ending, now: Timestamp) -> Admission {
-        if ending.revoke_on_sight && session.generation >= ending.newest {
+    fn ended(&self, session: Option<&Session>, ending: Ending, now: Timestamp) -> Admission {
+        if ending.revoke_on_sight
+            && let Some(session) = session.filter(|session| session.generation >= ending.newest)
+        {
             let (seams, client, session) = (self.seams.clone(), Arc::clone(&self.settings.client), session.clone());
             self.detach(async move {
                 if let Ok(Taken::Yes) = seams.ledger.apply(session.id, &TakeRevocation).await {
@@ -249,9 +260,9 @@ impl Gateway {
     }
 
     /// A cookie that the browser itself no longer has: somebody holds a copy. The session ends, whoever it was.
-    async fn replayed(&self, session: &Session) -> Admission {
+    async fn replayed(&self, session: Arc<Session>) -> Admission {
         tracing::warn!(target: "audit", event = "session.replayed", generation = session.generation);
-        match self.broker.end(session, EndReason::Replayed).await {
+        match self.broker.end(&session, EndReason::Replayed).await {
             Ok(ended) => {
                 // The replayed token itself is superseded, and a superseded token is never sent anywhere.
                 if ended.newest.generation > session.generation && !ended.revoked_elsewhere {

@@ -16,8 +16,8 @@ use super::reply::{Answer, Refusal};
 use super::route::{CanonicalPath, Route, Upstream, authority};
 use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
-use crate::session::Session;
 use crate::session::cookies::SetCookies;
+use crate::session::{Carried, Session};
 
 /// The gateway's live handle on one forwarded request.
 #[derive(Debug)]
@@ -140,12 +140,12 @@ impl Forwarding {
         let (Some(passport), Some(used)) = (&mut self.passport, &self.used) else { return Verdict::Pass };
         if passport.newest().generation == used.generation {
             // Another request may have refreshed since.
-            let view = self.gateway.seams.ledger.view();
-            if view.standing(used.id, used.generation) != Standing::Behind {
+            if self.gateway.seams.ledger.standing(used.id, used.generation) != Standing::Behind {
                 return Verdict::Pass;
             }
-            match self.gateway.broker.resolve(used).await {
-                Ok(Resolved::Newer(newer)) => passport.session = newer,
+            let carried = Carried::Body(Box::new(Session::clone(used)));
+            match self.gateway.broker.resolve(carried).await {
+                Ok(Resolved::Live(newer)) if newer.generation > used.generation => passport.session = newer,
                 Ok(_) | Err(_) => return Verdict::Pass,
             }
         }

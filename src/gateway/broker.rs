@@ -4,7 +4,9 @@
 //! anything else is tried with it, and handed to all who wait. What a failure means is decided here, after the ledger
 //! was read again; only a verdict ends a session.
 
+mod ending;
 mod flight;
+mod resolve;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,11 +15,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use self::ending::Ended;
+pub use self::resolve::Resolved;
+pub(super) use self::resolve::lineage_of;
 use super::Seams;
 use super::health::Health;
+use super::opened::Opened;
 use crate::clock::Timestamp;
-use crate::ledger::StoreError;
-use crate::ledger::protocol::{End, EndReason, Ending, Finished, Latest, Newest};
+use crate::ledger::protocol::{Ending, Newest};
 use crate::oauth::Client;
 use crate::session::vault::Vault;
 use crate::session::{Session, SessionId};
@@ -29,6 +34,8 @@ pub struct RefreshPolicy {
     pub wait: Duration,
     /// How long after its first showing a generation is settled by being shown again.
     pub settle: Duration,
+    /// While the ledger cannot be asked, sessions are used as their cookies know them, also those that have ended since.
+    pub stale_endings: bool,
 }
 
 /// What a flight has come to.
@@ -47,31 +54,6 @@ pub enum Landing {
 /// Where a flight will leave its landing.
 pub type Slot = watch::Receiver<Option<Landing>>;
 
-/// What the ledger knows beyond a presented cookie.
-#[must_use]
-#[derive(Clone, Debug)]
-pub enum Resolved {
-    /// The presented one is the newest.
-    Current,
-    /// This one is.
-    Newer(Arc<Session>),
-    /// There is a newer one, but its body is gone: only the browser has it.
-    Outdated,
-    /// It is a replay of an old cookie.
-    Replayed,
-    /// The session is over.
-    Ended(Ending),
-}
-
-/// What an ending leaves to do.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// The newest session that is known.
-    pub newest: Arc<Session>,
-    /// A refresh is on its way and revokes what it brings, or the session was over before.
-    pub revoked_elsewhere: bool,
-}
-
 /// All refreshing of one site in one process.
 pub struct Broker {
     seams: Seams,
@@ -80,6 +62,8 @@ pub struct Broker {
     policy: RefreshPolicy,
     health: Health,
     flights: Mutex<HashMap<SessionId, Flight>>,
+    /// Bodies of the ledger.
+    opened: Opened,
 }
 
 struct Flight {
@@ -99,7 +83,15 @@ impl fmt::Debug for Broker {
 impl Broker {
     /// A broker that refreshes as `client`.
     pub fn new(seams: Seams, vault: Arc<Vault>, client: Arc<Client>, policy: RefreshPolicy) -> Self {
-        Self { seams, vault, client, policy, health: Health::default(), flights: Mutex::default() }
+        Self {
+            seams,
+            vault,
+            client,
+            policy,
+            health: Health::default(),
+            flights: Mutex::default(),
+            opened: Opened::default(),
+        }
     }
 
     /// What is known of the authorization server's health.
@@ -146,57 +138,14 @@ impl Broker {
         .unwrap_or_else(|| Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1)))
     }
 
-    /// Asks the ledger what has become of `session` since its cookie was sealed.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked.
-    pub async fn resolve(&self, session: &Session) -> Result<Resolved, StoreError> {
-        let newest = self.seams.ledger.apply(session.id, &Latest { generation: session.generation }).await?;
-        Ok(self.read(session, newest))
-    }
-
-    /// Ends `session`, and says what is left to revoke: the newest session that is known, unless somebody else is seeing
-    /// to it.
-    ///
-    /// # Errors
-    /// If the ledger cannot be asked. Nothing has ended then.
-    pub async fn end(&self, session: &Session, reason: EndReason) -> Result<Ended, StoreError> {
-        let end = End { reason, generation: session.generation, only_if_newest: false, keep_until: session.ends };
-        let finished = self.seams.ledger.apply(session.id, &end).await?;
-        tracing::info!(target: "audit", event = "session.ended", reason = reason.name());
-        let opened = |body: Option<Vec<u8>>| {
-            let newer = body.and_then(|body| self.vault.open_body(session, &body, self.seams.clock.now()));
-            Arc::new(newer.unwrap_or_else(|| session.clone()))
-        };
-        Ok(match finished {
-            Finished::Now { newer, in_flight } => Ended { newest: opened(newer), revoked_elsewhere: in_flight },
-            Finished::Newer(newer) => Ended { newest: opened(newer), revoked_elsewhere: false },
-            Finished::Before(_) => Ended { newest: opened(None), revoked_elsewhere: true },
-        })
-    }
-
-    fn read(&self, session: &Session, newest: Newest) -> Resolved {
-        match newest {
-            Newest::Current => Resolved::Current,
-            Newest::Replayed => Resolved::Replayed,
-            Newest::Ended(ending) => Resolved::Ended(ending),
-            Newest::Superseded(None) => Resolved::Outdated,
-            Newest::Superseded(Some(body)) => self
-                .vault
-                .open_body(session, &body, self.seams.clock.now())
-                .map_or(Resolved::Outdated, |newer| Resolved::Newer(Arc::new(newer))),
-        }
-    }
-
     /// The landing for a session that the ledger has moved on from, if that settles the matter.
     fn landing_of(&self, session: &Session, newest: Newest) -> Landing {
-        match self.read(session, newest) {
-            Resolved::Newer(newer) => Landing::Found(newer),
-            Resolved::Ended(ending) => Landing::Ended(ending),
-            // Whoever holds the newer cookie goes on; this one has nothing to spend.
-            Resolved::Current | Resolved::Outdated | Resolved::Replayed => {
-                Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1))
-            }
+        // Whoever holds the newer cookie goes on; this one has nothing to spend.
+        let nothing = || Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1));
+        match newest {
+            Newest::Superseded(Some(body)) => self.open(&session.handle(), &body).map_or_else(nothing, Landing::Found),
+            Newest::Ended(ending) => Landing::Ended(ending),
+            Newest::Current | Newest::Superseded(None) | Newest::Replayed => nothing(),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::ledger::FirstUse;
 use crate::ledger::protocol::{End, EndReason};
 use crate::oauth::{AuthorizationResponse, CodeRedemption, Error, LoginTransaction, TokenSet};
-use crate::session::Session;
+use crate::session::{Placement, Session};
 
 /// The redemptions on their way in this process, by hash of their state.
 pub(super) type Redemptions = Mutex<HashMap<[u8; 32], watch::Receiver<Option<Outcome>>>>;
@@ -72,11 +72,10 @@ impl Gateway {
             Outcome::Established(session) => {
                 let mut cookies = self.set_cookies();
                 let random = &*self.seams.random;
-                if let Err(too_large) = self.vault.store(&session, &request.headers, &mut cookies, random, now) {
-                    tracing::error!(%too_large, "a login cannot be kept in cookies");
+                if let Err(error) = self.vault.store(&session, &request.headers, &mut cookies, random, now) {
+                    tracing::error!(%error, "a session cookie cannot be written");
                     self.seams.revoke(&self.settings.client, &session);
-                    let failure = LoginFailure::TooLarge(too_large.size, too_large.limit);
-                    return self.login_failed(request, &state, failure);
+                    return self.login_failed(request, &state, LoginFailure::Misbehaved);
                 }
                 if let Some(replaced) = replaces {
                     self.replace(replaced, session.ends).await;
@@ -166,7 +165,7 @@ impl Gateway {
             Ok(FirstUse::No(None)) => return self.result_of_another(state, hash, started).await,
             Err(error) => {
                 tracing::error!(%error, "a login cannot be finished");
-                return Outcome::Failed(LoginFailure::Misbehaved);
+                return Outcome::Failed(LoginFailure::LedgerUnavailable);
             }
         }
         let outcome = self.finish(transaction, response).await.unwrap_or_else(|error| {
@@ -217,8 +216,16 @@ impl Gateway {
             .with_keys(|keys| pending.finish(&self.settings.client, &metadata, &tokens, keys, self.seams.clock.now()))
             .await?;
         let random = &*self.seams.random;
-        let session =
-            Session::establish(verified, tokens, &self.settings.session, random, asked, self.seams.clock.now());
+        let now = self.seams.clock.now();
+        let session = Session::establish(verified, tokens, &self.settings.session, random, asked, now);
+        let session = self.vault.place(session);
+        if session.placement == Placement::Ledger
+            && let Err(error) = self.broker.deposit(&session).await
+        {
+            tracing::error!(%error, "a session cannot be laid down in the ledger");
+            self.seams.revoke(&self.settings.client, &session);
+            return Ok(Outcome::Failed(LoginFailure::LedgerUnavailable));
+        }
         tracing::info!(
             target: "audit",
             event = "login.succeeded",
@@ -230,7 +237,7 @@ impl Gateway {
     /// Ends the session that this browser had before. Its tokens are not revoked: at many servers that would end the
     /// issuer's own session, and the new login with it.
     async fn replace(&self, replaced: crate::session::SessionId, keep_until: Timestamp) {
-        let end = End { reason: EndReason::Replaced, generation: u64::MAX, only_if_newest: false, keep_until };
+        let end = End { reason: EndReason::Replaced, generation: u64::MAX, keep_until };
         match self.seams.ledger.apply(replaced, &end).await {
             Ok(_) => tracing::info!(target: "audit", event = "session.ended", reason = EndReason::Replaced.name()),
             Err(error) => tracing::error!(%error, "a replaced session cannot be ended"),

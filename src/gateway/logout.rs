@@ -8,13 +8,14 @@ use http::request::Parts;
 use serde_json::json;
 
 use super::admission::Admission;
-use super::broker::Ended;
 use super::cross_origin::wants_page;
 use super::reply::{Answer, Refusal};
 use super::{Gateway, attach, reply};
 use crate::ledger::protocol::EndReason;
 use crate::oauth;
+use crate::session::Session;
 use crate::session::cookies::SetCookies;
+use crate::session::vault::Found;
 
 /// Stands where a login has its state: the cookie that holds the way to the authorization server.
 const LEAVING: &str = "logout";
@@ -25,28 +26,37 @@ impl Gateway {
         if let Err(missing) = self.settings.cross_origin.prove(request) {
             return Refusal::CrossSite(missing).answer(request, prefix);
         }
-        let end_session = match self.identify(&request.headers).await {
+        let (away, everywhere) = match self.identify(&request.headers).await {
             Admission::Admitted(passport) => match self.broker.end(&passport.session, EndReason::Logout).await {
-                Ok(ended) => self.leave_the_issuer(&ended).await,
-                Err(error) => {
-                    tracing::error!(%error, "a logout cannot be noted in the ledger");
-                    return Refusal::LedgerUnavailable.answer(request, prefix);
-                }
+                Ok(ended) => (self.leave_the_issuer(&ended.newest, ended.revoked_elsewhere).await, true),
+                Err(error) => (self.logout_unnoted(request, &error.to_string()).await, false),
             },
-            Admission::Nobody(_) => None,
+            Admission::Refused(Refusal::LedgerUnavailable) => (self.logout_unnoted(request, "see above").await, false),
+            Admission::Nobody(_) => (None, true),
             Admission::Refused(refusal) => return refusal.answer(request, prefix),
         };
         let mut cookies = self.set_cookies();
         self.vault.retire(&request.headers, &mut cookies);
-        let away = end_session.unwrap_or_else(|| self.after_logout());
+        let away = away.unwrap_or_else(|| self.after_logout());
         let mut answer = if is_form(request) {
-            reply::redirect(&away)
+            if everywhere { reply::redirect(&away) } else { reply::signed_out_here(&away) }
         } else {
             let target = self.way_for_scripts(&away, request, &mut cookies);
-            reply::json(&json!({ "redirect": target }), request)
+            reply::json(&json!({ "redirect": target, "pending": !everywhere }), request)
         };
         attach(answer.headers_mut(), cookies);
         answer
+    }
+
+    /// A logout while the ledger cannot be asked. This browser loses its cookie and the authorization server is told; the
+    /// ledger is, as soon as it can be.
+    async fn logout_unnoted(&self, request: &Parts, error: &str) -> Option<String> {
+        tracing::error!(error, "a logout cannot be noted in the ledger yet; it is tried again until it can");
+        let Found::Session { carried, .. } = self.vault.open(&request.headers, self.seams.clock.now()) else {
+            return None;
+        };
+        let session = self.broker.end_later(carried, EndReason::Logout)?;
+        self.leave_the_issuer(&session, false).await
     }
 
     /// The second half of a logout that a script has asked for: now as a navigation, whose target no script can read.
@@ -82,12 +92,12 @@ impl Gateway {
     }
 
     /// Has the tokens revoked, and says where the browser goes to end the issuer's own session, if there is such a place.
-    async fn leave_the_issuer(&self, ended: &Ended) -> Option<String> {
-        if !ended.revoked_elsewhere {
-            self.seams.revoke_now(&self.settings.client, &ended.newest).await;
+    async fn leave_the_issuer(&self, session: &Session, revoked_elsewhere: bool) -> Option<String> {
+        if !revoked_elsewhere {
+            self.seams.revoke_now(&self.settings.client, session).await;
         }
         let metadata = self.seams.server.metadata().await.ok()?;
-        let hint = ended.newest.grant.id_token.as_ref();
+        let hint = session.grant.id_token.as_ref();
         let back = self.after_logout();
         oauth::end_session_url(&self.settings.client, &metadata, hint, Some(&back), None).map(String::from)
     }

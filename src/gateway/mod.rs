@@ -14,6 +14,7 @@ pub mod headers;
 pub mod health;
 mod login;
 mod logout;
+mod opened;
 mod pages;
 pub mod reply;
 pub mod return_to;

@@ -66,8 +66,8 @@ pub enum LoginFailure {
     Stale,
     /// The answer does not belong to a login of this browser, and trying anew did not help.
     Unrecognised,
-    /// What the authorization server issued does not fit into the cookies that a browser keeps; size and limit in bytes.
-    TooLarge(usize, usize),
+    /// The session could not be laid down in the ledger.
+    LedgerUnavailable,
 }
 
 struct Problem {
@@ -93,6 +93,7 @@ impl Refusal {
                     EndReason::Idle => "It was not used for a while.",
                     EndReason::Expired => "It has reached its time limit.",
                     EndReason::Refused => "The sign-in service has ended it.",
+                    EndReason::IssuerLogout => "You have signed out at the sign-in service.",
                     EndReason::Replayed => "An old copy of its cookie was used, so it was ended to be safe.",
                 }
                 .to_owned(),
@@ -305,14 +306,11 @@ impl LoginFailure {
                  the one it is configured for; the link was used before or copied from elsewhere."
                     .to_owned(),
             ),
-            Self::TooLarge(size, limit) => (
-                StatusCode::BAD_GATEWAY,
-                "login-too-large",
-                "The session is too large for a browser",
-                format!(
-                    "What the sign-in service issued takes {size} bytes and browsers keep {limit}. \
-                     The operator can shorten the tokens (fewer roles or groups)."
-                ),
+            Self::LedgerUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "login-ledger-unavailable",
+                "The login cannot be finished right now",
+                "It could not be noted here. Try again in a moment.".to_owned(),
             ),
         }
     }
@@ -339,6 +337,19 @@ pub fn bounce(target: &str) -> Answer {
         refresh: Some((Duration::ZERO, Some(target.to_owned()))),
     };
     self::page(StatusCode::OK, &page)
+}
+
+/// What a person sees who has signed out while the ledger could not be told.
+pub fn signed_out_here(away: &str) -> Answer {
+    let page = Page {
+        title: "You are signed out in this browser",
+        text: "The site could not note it everywhere yet. It goes on trying; until then a copy of your session that \
+               somebody else had made might still work for a while."
+            .to_owned(),
+        links: vec![(away.to_owned(), "Go on".to_owned())],
+        refresh: None,
+    };
+    self::page(StatusCode::ACCEPTED, &page)
 }
 
 /// 200 with a JSON body.

@@ -48,9 +48,9 @@ impl Gateway {
     fn times(&self, passport: &Passport) -> Value {
         let now = self.seams.clock.now();
         let session = passport.newest();
-        let last_seen = session.last_seen.max(self.seams.ledger.view().last_seen(session.id));
+        let idle_ends_in = self.settings.session.idle.saturating_sub(passport.unused);
         json!({
-            "idle_ends_in": (last_seen + self.settings.session.idle).min(session.expires()).until(now).as_secs(),
+            "idle_ends_in": idle_ends_in.min(session.expires().until(now)).as_secs(),
             "ends_in": session.expires().until(now).as_secs(),
             "token_expires_in": session.grant.expires.map(|expires| expires.until(now).as_secs()),
             "generation": session.generation,

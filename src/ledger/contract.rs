@@ -1,8 +1,10 @@
 //! What every store must do, as one suite that each of them passes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::protocol::{Claim, Claimed, Commit, Committed, End, EndReason, Latest, Newest};
+use super::tombstone::{Lineage, Tombstone};
 use super::view::Standing;
 use super::{FirstUse, Key, Ledger, Store, Swapped, Write};
 use crate::clock::Timestamp;
@@ -18,6 +20,7 @@ pub(crate) async fn check<S: Store + 'static>(fresh: impl Fn() -> Arc<S>) {
     a_refresh_is_seen_by_an_older_cookie(fresh()).await;
     an_ending_reaches_the_view(fresh()).await;
     a_thing_is_used_once(fresh()).await;
+    a_tombstone_is_found_by_lineage_and_only_ever_covers_more(fresh()).await;
 }
 
 async fn only_the_version_that_was_loaded_can_be_replaced(store: &dyn Store) {
@@ -59,18 +62,18 @@ async fn concurrent_claims_have_one_winner(store: Arc<dyn Store>) {
 async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
     let ledger = Ledger::new(store);
     let Ok(Claimed::Won { fence, .. }) = ledger.apply(session(), &claim(1)).await else { panic!("not won") };
-    let commit = Commit { fence, from: 1, body: b"two".to_vec(), keep_until: LIMIT };
+    let commit = Commit { fence, from: 1, body: b"two".to_vec(), resident: false, keep_until: LIMIT };
     assert_eq!(ledger.apply(session(), &commit).await, Ok(Committed::Done));
-    assert_eq!(ledger.view().standing(session(), 1), Standing::Behind);
-    let newest = ledger.apply(session(), &Latest { generation: 1 }).await;
+    let newest = ledger.meet(session(), &Latest { generation: 1 }, |_| None, LIMIT).await;
     assert_eq!(newest, Ok(Newest::Superseded(Some(b"two".to_vec()))));
+    assert_eq!(ledger.standing(session(), 1), Standing::Behind);
 }
 
 async fn an_ending_reaches_the_view(store: Arc<dyn Store>) {
     let ledger = Ledger::new(store);
-    let end = End { reason: EndReason::Logout, generation: 1, only_if_newest: false, keep_until: LIMIT };
+    let end = End { reason: EndReason::Logout, generation: 1, keep_until: LIMIT };
     let _first = ledger.apply(session(), &end).await.expect("applies");
-    assert!(matches!(ledger.view().standing(session(), 1), Standing::Ended(_)));
+    assert!(matches!(ledger.standing(session(), 1), Standing::Ended(_)));
     assert!(matches!(ledger.apply(session(), &claim(1)).await, Ok(Claimed::Moved(Newest::Ended(_)))));
 }
 
@@ -82,10 +85,29 @@ async fn a_thing_is_used_once(store: Arc<dyn Store>) {
     assert_eq!(ledger.first_use([1; 32], LIMIT).await, Ok(FirstUse::No(Some(b"result".to_vec()))));
 }
 
+async fn a_tombstone_is_found_by_lineage_and_only_ever_covers_more(store: Arc<dyn Store>) {
+    let ada = Key::subject("https://as.test", "ada");
+    let tombstone = |issued_until| Tombstone {
+        reason: EndReason::IssuerLogout,
+        issued_until: Timestamp::from_secs(issued_until),
+        keep_until: LIMIT,
+    };
+    let (here, there) = (Ledger::new(Arc::clone(&store)), Ledger::new(store));
+    assert_eq!(here.bury(ada, tombstone(50)).await, Ok(()));
+    assert_eq!(here.bury(ada, tombstone(40)).await, Ok(()));
+    let issued_at = |seconds| {
+        let issued_at = Timestamp::from_secs(seconds);
+        Lineage { subject: Some(ada), issuer_session: Some(Key::issuer_session("https://as.test", "s1")), issued_at }
+    };
+    assert_eq!(there.exhume(&issued_at(51)).await, Ok(None));
+    assert_eq!(there.exhume(&issued_at(50)).await, Ok(Some(tombstone(50))));
+}
+
 fn session() -> SessionId {
     SessionId::from_bytes([3; 16])
 }
 
 const fn claim(generation: u64) -> Claim {
-    Claim { generation, lease: std::time::Duration::from_secs(15), keep_until: LIMIT }
+    let (lease, deadline) = (Duration::from_secs(15), Duration::from_secs(60));
+    Claim { generation, lease, deadline, keep_until: LIMIT }
 }

@@ -131,7 +131,10 @@ mod tests {
             news: None,
         };
         assert_eq!(store.swap(Key::Once([1; 32]), 0, write(1, 1_010)).await, Ok(Swapped::Done));
-        assert_eq!(store.swap(Key::Once([2; 32]), 0, write(2, 1_020)).await, Err(StoreError::Full("ledger.max_bytes is 300".to_owned())));
+        assert_eq!(
+            store.swap(Key::Once([2; 32]), 0, write(2, 1_020)).await,
+            Err(StoreError::Full("ledger.max_bytes is 300".to_owned()))
+        );
         clock.set(Timestamp::from_secs(1_010));
         assert_eq!(store.load(Key::Once([1; 32])).await.expect("loads").bytes, None);
         assert_eq!(store.swap(Key::Once([2; 32]), 0, write(2, 1_020)).await, Ok(Swapped::Done));

@@ -3,22 +3,33 @@
 //! [`Ledger`] is one concrete type over a [`Store`]: load a record, [`protocol::step`] it, swap it, again if it moved
 //! meanwhile. So the rules exist once, and a store knows none of them. It knows no token either: bodies are sealed
 //! under a key that needs the cookie's secret.
+//!
+//! Where several processes share a store, each [follows](Ledger::follow) the news of the others into its [`View`]. A
+//! request of a session that this process knows asks nobody; what ends elsewhere is heard of within [`DEAF`], or the
+//! ledger is asked for each request.
 
 #[cfg(test)]
 mod contract;
 pub mod memory;
 pub mod protocol;
+mod recent;
 mod store;
+pub mod tombstone;
 pub mod view;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use self::protocol::{Operation, Record};
+use self::protocol::{Change, Operation, Reassert, Record};
+use self::recent::Recent;
 pub use self::store::{Changes, Heard, Key, Loaded, Position, Store, StoreError, Swapped, Write};
-use self::view::View;
+use self::tombstone::{Lineage, Tombstone};
+use self::view::{Moment, Note, Standing, View};
 use crate::clock::Timestamp;
 use crate::session::SessionId;
 
@@ -32,27 +43,74 @@ pub enum FirstUse {
     No(Option<Vec<u8>>),
 }
 
+/// What one process tells the others.
+#[derive(Serialize, Deserialize)]
+enum News {
+    Moved(SessionId, Change, Timestamp),
+    Buried(Key, Tombstone),
+}
+
 /// The rules over a store, and this replica's view of what has moved.
 pub struct Ledger {
     store: Arc<dyn Store>,
     view: View,
+    /// What this process has written, in case a shared store loses it.
+    recent: Recent,
+    born: Instant,
+    /// Until when the news were complete: milliseconds since `born`.
+    heard: AtomicU64,
 }
+
+/// Who has not heard of the others for longer than this knows nothing for certain: the bound on endings.
+pub const DEAF: Duration = Duration::from_secs(5);
+/// After news could not be had, they are asked for again after this long.
+const RETRY: Duration = Duration::from_millis(250);
 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("view", &self.view).finish_non_exhaustive()
+        f.debug_struct("Ledger").field("shared", &self.store.changes().is_some()).finish_non_exhaustive()
     }
 }
 
 impl Ledger {
-    /// A ledger over `store`.
+    /// A ledger over `store`. If that is shared, somebody has to [follow](Self::follow) it.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, view: View::default() }
+        let heard = if store.changes().is_some() { 0 } else { u64::MAX };
+        Self {
+            store,
+            view: View::default(),
+            recent: Recent::default(),
+            born: Instant::now(),
+            heard: AtomicU64::new(heard),
+        }
     }
 
-    /// What this replica has heard of.
-    pub const fn view(&self) -> &View {
-        &self.view
+    /// How `generation` of `session` stands. It asks nobody.
+    pub fn standing(&self, session: SessionId, generation: u64) -> Standing {
+        match self.view.standing(session, generation) {
+            ended @ Standing::Ended(_) => ended,
+            Standing::Current | Standing::Behind if !self.is_live() => Standing::Unknown,
+            standing @ (Standing::Current | Standing::Behind | Standing::Unknown) => standing,
+        }
+    }
+
+    /// The tombstone that covers a known session of this lineage. It asks nobody.
+    pub fn tombstone(&self, lineage: impl FnOnce() -> Lineage) -> Option<Tombstone> {
+        self.view.tombstone(lineage)
+    }
+
+    /// Whether the news of the others are complete up to [`DEAF`] ago.
+    pub fn is_live(&self) -> bool {
+        let heard = self.heard.load(Ordering::Acquire);
+        heard == u64::MAX || (heard > 0 && self.born.elapsed().as_millis() <= u128::from(heard) + DEAF.as_millis())
+    }
+
+    /// Asks whether the store can be reached.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.store.load(Key::Once([0; 32])).await.map(drop)
     }
 
     /// Applies `operation` to the record of `session`.
@@ -68,8 +126,10 @@ impl Ledger {
             let stored = if after == before {
                 Swapped::Done
             } else {
-                let write = Write { bytes: encode(&after), keep_until: after.keep_until(), news: None };
-                self.store.swap(key, loaded.version, write).await?
+                let keep_until = after.keep_until();
+                let change = after.change_since(&before);
+                let news = change.map(|change| encode(&News::Moved(session, change, keep_until)));
+                self.store.swap(key, loaded.version, Write { bytes: encode(&after), keep_until, news }).await?
             };
             match stored {
                 Swapped::Moved => {}
@@ -78,7 +138,78 @@ impl Ledger {
                     for change in after.state() {
                         self.view.hear(session, change, after.keep_until());
                     }
+                    if self.store.changes().is_some() && after.change_since(&before).is_some() {
+                        self.recent.note(session, after, Instant::now());
+                    }
                     return Ok(reply);
+                }
+            }
+        }
+    }
+
+    /// Applies `operation` like [`apply`](Self::apply), and reads the tombstones that may cover the session, whose lineage
+    /// the reply may be needed for. From now on this process hears of everything that happens to the session.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn meet<O: Operation + Sync>(
+        &self,
+        session: SessionId,
+        operation: &O,
+        lineage: impl FnOnce(&O::Reply) -> Option<Lineage> + Send,
+        keep_until: Timestamp,
+    ) -> Result<O::Reply, StoreError>
+    where
+        O::Reply: Send,
+    {
+        // Whatever is written from here on is heard of in this stretch, or a gap ends it.
+        let stretch = self.view.stretch();
+        let reply = self.apply(session, operation).await?;
+        if let Some(lineage) = lineage(&reply) {
+            self.exhume(&lineage).await?;
+        }
+        self.view.know(session, stretch, keep_until, self.now());
+        Ok(reply)
+    }
+
+    /// Asks for the tombstone that covers a session of this lineage.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn exhume(&self, lineage: &Lineage) -> Result<Option<Tombstone>, StoreError> {
+        for key in lineage.keys() {
+            let loaded = self.store.load(key).await?;
+            if let Some(tombstone) = decode::<Option<Tombstone>>(loaded.bytes.as_deref())? {
+                self.view.bury(key, tombstone);
+            }
+        }
+        Ok(self.view.tombstone(|| lineage.clone()))
+    }
+
+    /// Ends all sessions under `key` that `tombstone` covers: none of them is used beyond [`DEAF`] from now.
+    ///
+    /// # Errors
+    /// If the store fails. They may have ended all the same.
+    pub async fn bury(&self, key: Key, tombstone: Tombstone) -> Result<(), StoreError> {
+        loop {
+            let loaded = self.store.load(key).await?;
+            let before: Option<Tombstone> = decode(loaded.bytes.as_deref())?;
+            let after = before.map_or(tombstone, |before| before.merged(tombstone));
+            let stored = if before == Some(after) {
+                Swapped::Done
+            } else {
+                let news = Some(encode(&News::Buried(key, after)));
+                let write = Write { bytes: encode(&Some(after)), keep_until: after.keep_until, news };
+                self.store.swap(key, loaded.version, write).await?
+            };
+            match stored {
+                Swapped::Moved => {}
+                Swapped::Done => {
+                    self.view.bury(key, after);
+                    if self.store.changes().is_some() {
+                        self.recent.note_tombstone(key, after, Instant::now());
+                    }
+                    return Ok(());
                 }
             }
         }
@@ -115,6 +246,111 @@ impl Ledger {
                 Swapped::Moved => {}
             }
         }
+    }
+
+    /// The session is over as far as this process is concerned, although the store could not be told yet.
+    pub fn end_here(&self, session: SessionId, ending: protocol::Ending, keep_until: Timestamp) {
+        self.view.hear(session, Change::Ended(ending), keep_until);
+    }
+
+    /// The newest generation that was heard of; zero if none.
+    pub fn newest(&self, session: SessionId) -> u64 {
+        self.view.newest(session)
+    }
+
+    /// What has to be noted of a request that presented `generation`.
+    pub fn presented(&self, session: SessionId, generation: u64, settle: Duration) -> Note {
+        self.view.presented(session, generation, settle, self.now())
+    }
+
+    /// How long ago this process last noted a use of the session, if it ever did. No step of the wall clock changes it.
+    pub fn unseen_for(&self, session: SessionId) -> Option<Duration> {
+        self.view.unseen_for(session, self.now())
+    }
+
+    /// Whether this request shall slide the idle limit: see [`View::slide`].
+    pub fn slide(&self, session: SessionId, unused: Duration, interval: Duration, keep_until: Timestamp) -> bool {
+        self.view.slide(session, unused, interval, keep_until, self.now())
+    }
+
+    /// Forgets what nobody can present any more.
+    pub fn sweep(&self, now: Timestamp) {
+        self.view.sweep(now);
+    }
+
+    /// Hears what other processes write to the same store, for ever. Returns at once if there are none.
+    pub async fn follow(&self) {
+        let Some(changes) = self.store.changes() else { return };
+        let mut position = None;
+        let mut deaf = false;
+        loop {
+            // News are complete up to the moment when they were asked for, however long the answer travelled.
+            let asked = self.uptime();
+            match changes.after(position.as_ref()).await {
+                Ok(heard) => {
+                    self.hear(&heard);
+                    self.heard.fetch_max(asked.max(1), Ordering::AcqRel);
+                    if deaf {
+                        tracing::info!("the ledger's news are heard again");
+                    }
+                    // What was written just before may have been lost with the connection: a Redis that takes over from
+                    // another may not have got it. Nothing is lost by saying it twice.
+                    deaf = (deaf || heard.gap) && !self.reassert().await;
+                    position = Some(heard.position);
+                }
+                Err(error) => {
+                    if !deaf {
+                        tracing::warn!(
+                            %error,
+                            "the ledger's news cannot be heard; from {} s on it is asked for each request",
+                            DEAF.as_secs()
+                        );
+                    }
+                    deaf = true;
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn hear(&self, heard: &Heard) {
+        if heard.gap {
+            self.view.forget_what_is_known();
+        }
+        for news in &heard.news {
+            match postcard::from_bytes(news) {
+                Ok(News::Moved(session, change, keep_until)) => self.view.hear(session, change, keep_until),
+                Ok(News::Buried(key, tombstone)) => self.view.bury(key, tombstone),
+                Err(_) => {
+                    tracing::warn!("the ledger's news hold something that this release cannot read");
+                    self.view.forget_what_is_known();
+                }
+            }
+        }
+    }
+
+    /// Writes once more what this process has written lately. Says whether all of it could be.
+    async fn reassert(&self) -> bool {
+        let (records, tombstones) = self.recent.since(Instant::now());
+        for (session, record) in records {
+            if self.apply(session, &Reassert(record)).await.is_err() {
+                return false;
+            }
+        }
+        for (key, tombstone) in tombstones {
+            if self.bury(key, tombstone).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn now(&self) -> Moment {
+        Moment::new(self.born.elapsed())
+    }
+
+    fn uptime(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 }
 

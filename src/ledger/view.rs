@@ -1,11 +1,17 @@
 //! Each replica's bounded local memory of what has moved, so that a request with a good token asks nobody.
+//!
+//! A session is *known* once its record was read after this replica began to hear of the others' writes: from then on
+//! everything that happens to it is heard of. A gap in the news makes all sessions unknown again.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use super::Key;
 use super::protocol::{Change, Ending};
+use super::tombstone::{Lineage, Tombstone};
 use crate::clock::Timestamp;
 use crate::session::SessionId;
 
@@ -19,6 +25,8 @@ pub enum Standing {
     Behind,
     /// The session is over.
     Ended(Ending),
+    /// This replica knows too little: ask the ledger.
+    Unknown,
 }
 
 /// What a request that presented the newest generation has to have noted in the ledger.
@@ -31,78 +39,177 @@ pub enum Note {
     Presented,
 }
 
-/// What has moved, by session. A session that never moved costs nothing here.
-#[derive(Debug, Default)]
-pub struct View {
-    shards: [RwLock<Shard>; SHARDS],
+/// A moment of this process, in seconds since it began, counted from 1. No step of the wall clock moves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u32);
+
+impl Moment {
+    /// The moment that lies `uptime` after the process began.
+    pub fn new(uptime: Duration) -> Self {
+        Self(u32::try_from(uptime.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
+    }
+
+    fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0).into())
+    }
+
+    const fn is_set(self) -> bool {
+        self.0 > 0
+    }
 }
 
-type Shard = HashMap<SessionId, Moved, BuildHasherDefault<IdHasher>>;
+/// What has moved, by session.
+#[derive(Debug)]
+pub struct View {
+    shards: [RwLock<Shard>; SHARDS],
+    /// Which stretch of unbroken news this is. Sessions that were read in an earlier one are unknown.
+    stretch: AtomicU32,
+    tombstones: RwLock<HashMap<Key, Tombstone>>,
+    /// How many there are: mostly none, and then no request looks.
+    buried: AtomicUsize,
+}
 
+#[derive(Debug, Default)]
+struct Shard {
+    sessions: HashMap<SessionId, Moved, BuildHasherDefault<IdHasher>>,
+    /// Beside the table, because most sessions have not ended.
+    endings: HashMap<SessionId, Ending, BuildHasherDefault<IdHasher>>,
+}
+
+/// One session. A million of them are held, so every byte is counted: 32 with the id before it.
 #[derive(Debug, Default)]
 struct Moved {
     newest: u64,
-    settled: bool,
+    /// The stretch of news in which the record was read.
+    known: u32,
     /// When this replica first saw the newest generation presented, and whether a second sight was noted.
-    shown: Option<Timestamp>,
+    shown: Moment,
+    /// The last request here that touched the session, for the idle limit; and the last that slid it.
+    seen: Moment,
+    slid: Moment,
+    /// In seconds since 1970, rounded up.
+    keep_until: u32,
+    settled: bool,
     noted_twice: bool,
-    ending: Option<Ending>,
-    /// The last request that touched the session here, for the idle limit.
-    last_seen: Timestamp,
-    keep_until: Timestamp,
+    ended: bool,
 }
 
 const SHARDS: usize = 16;
 
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            stretch: AtomicU32::new(1),
+            tombstones: RwLock::default(),
+            buried: AtomicUsize::new(0),
+        }
+    }
+}
+
 impl View {
     /// How `generation` of `session` stands.
     pub fn standing(&self, session: SessionId, generation: u64) -> Standing {
-        self.read(session, |moved| match moved {
-            Some(Moved { ending: Some(ending), .. }) => Standing::Ended(*ending),
-            Some(moved) if generation < moved.newest => Standing::Behind,
-            Some(_) | None => Standing::Current,
-        })
+        let shard = self.shard(session).read().unwrap_or_else(PoisonError::into_inner);
+        let Some(moved) = shard.sessions.get(&session) else { return Standing::Unknown };
+        if moved.ended
+            && let Some(ending) = shard.endings.get(&session)
+        {
+            return Standing::Ended(*ending);
+        }
+        if moved.known != self.stretch() {
+            Standing::Unknown
+        } else if generation < moved.newest {
+            Standing::Behind
+        } else {
+            Standing::Current
+        }
     }
 
-    /// When the session was last seen by this replica; the epoch if never.
-    pub fn last_seen(&self, session: SessionId) -> Timestamp {
-        self.read(session, |moved| moved.map_or_else(Timestamp::default, |moved| moved.last_seen))
+    /// The newest generation that was heard of; zero if none.
+    pub fn newest(&self, session: SessionId) -> u64 {
+        self.read(session, |moved| moved.map_or(0, |moved| moved.newest))
     }
 
-    /// Takes a change in, from this replica's own writes or from another's.
-    pub fn hear(&self, session: SessionId, change: Change, keep_until: Timestamp) {
+    /// The tombstone that covers a session of this lineage. Only a known session can rely on hearing of it here.
+    pub fn tombstone(&self, lineage: impl FnOnce() -> Lineage) -> Option<Tombstone> {
+        if self.buried.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let lineage = lineage();
+        let tombstones = self.tombstones.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = lineage.keys().filter_map(|key| tombstones.get(&key));
+        found.find(|tombstone| lineage.issued_at <= tombstone.issued_until).copied()
+    }
+
+    /// The present stretch of unbroken news.
+    pub fn stretch(&self) -> u32 {
+        self.stretch.load(Ordering::Acquire)
+    }
+
+    /// Something may have been missed: every session has to be asked for again.
+    pub fn forget_what_is_known(&self) {
+        self.stretch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// All that is stored of `session` was read during `stretch`; a request for it is being served now.
+    pub fn know(&self, session: SessionId, stretch: u32, keep_until: Timestamp, now: Moment) {
         self.write(session, |moved| {
-            moved.keep_until = moved.keep_until.max(keep_until);
-            match change {
-                Change::Advanced(generation) if generation > moved.newest => {
-                    *moved = Moved {
-                        newest: generation,
-                        ending: moved.ending,
-                        last_seen: moved.last_seen,
-                        keep_until: moved.keep_until,
-                        ..Moved::default()
-                    };
-                }
-                Change::Settled(generation) if generation >= moved.newest => moved.settled = true,
-                Change::Advanced(_) | Change::Settled(_) => {}
-                Change::Ended(ending) => moved.ending = moved.ending.or(Some(ending)),
+            moved.known = stretch;
+            moved.keep(keep_until);
+            if !moved.seen.is_set() {
+                moved.seen = now;
             }
         });
     }
 
+    /// Takes a change in, from this replica's own writes or from another's.
+    pub fn hear(&self, session: SessionId, change: Change, keep_until: Timestamp) {
+        if let Change::Ended(ending) = change {
+            let mut shard = self.shard(session).write().unwrap_or_else(PoisonError::into_inner);
+            shard.endings.entry(session).or_insert(ending);
+            let moved = shard.sessions.entry(session).or_default();
+            moved.ended = true;
+            moved.keep(keep_until);
+            return;
+        }
+        self.write(session, |moved| {
+            moved.keep(keep_until);
+            match change {
+                Change::Advanced(generation) if generation > moved.newest => {
+                    *moved = Moved {
+                        newest: generation,
+                        shown: Moment::default(),
+                        settled: false,
+                        noted_twice: false,
+                        ..*moved
+                    };
+                }
+                Change::Settled(generation) if generation >= moved.newest => moved.settled = true,
+                Change::Advanced(_) | Change::Settled(_) | Change::Ended(_) => {}
+            }
+        });
+    }
+
+    /// Takes a tombstone in.
+    pub fn bury(&self, key: Key, tombstone: Tombstone) {
+        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+        tombstones.entry(key).and_modify(|known| *known = known.merged(tombstone)).or_insert(tombstone);
+        self.buried.store(tombstones.len(), Ordering::Release);
+    }
+
     /// A request has presented `generation`: at most twice per generation the ledger has to hear of it.
     ///
-    /// Sessions that never moved need no settling and are not entered.
-    pub fn presented(&self, session: SessionId, generation: u64, settle: Duration, now: Timestamp) -> Note {
+    /// Sessions that never moved need no settling.
+    pub fn presented(&self, session: SessionId, generation: u64, settle: Duration, now: Moment) -> Note {
         let due = |moved: &Moved| {
-            !moved.settled
-                && moved.ending.is_none()
-                && match moved.shown {
-                    _ if generation > moved.newest => true,
-                    _ if generation < moved.newest => false,
-                    None => true,
-                    Some(first) => !moved.noted_twice && now.since(first) >= settle,
-                }
+            moved.newest > 0
+                && !moved.settled
+                && !moved.ended
+                && generation >= moved.newest
+                && (generation > moved.newest
+                    || !moved.shown.is_set()
+                    || (!moved.noted_twice && now.since(moved.shown) >= settle))
         };
         if !self.read(session, |moved| moved.is_some_and(due)) {
             return Note::None;
@@ -111,34 +218,41 @@ impl View {
             if !due(moved) {
                 return Note::None;
             }
-            if moved.shown.is_some() {
+            if moved.shown.is_set() {
                 moved.noted_twice = true;
             } else {
-                moved.shown = Some(now);
+                moved.shown = now;
             }
             Note::Presented
         })
     }
 
-    /// Whether this request shall slide the idle limit of a session whose cookie says that it was last seen at `seen`:
+    /// How long ago this replica last noted a use of the session, if it ever did.
+    pub fn unseen_for(&self, session: SessionId, now: Moment) -> Option<Duration> {
+        self.read(session, |moved| moved.filter(|moved| moved.seen.is_set()).map(|moved| now.since(moved.seen)))
+    }
+
+    /// Whether this request shall slide the idle limit of a session that its cookie knows to be unused for `unused`:
     /// once per `interval` and session.
     ///
     /// The caller that is told so has to deliver the re-sealed cookie; until the interval has passed no other is asked.
     pub fn slide(
         &self,
         session: SessionId,
-        seen: Timestamp,
+        unused: Duration,
         interval: Duration,
         keep_until: Timestamp,
-        now: Timestamp,
+        now: Moment,
     ) -> bool {
-        let due = |last_seen: Timestamp| now.since(last_seen.max(seen)) >= interval;
-        due(self.last_seen(session))
+        let due = |moved: &Moved| !moved.slid.is_set() || now.since(moved.slid) >= interval;
+        unused >= interval
+            && self.read(session, |moved| moved.is_none_or(due))
             && self.write(session, |moved| {
-                let due = due(moved.last_seen);
+                let due = due(moved);
                 if due {
-                    moved.last_seen = now;
-                    moved.keep_until = moved.keep_until.max(keep_until);
+                    moved.slid = now;
+                    moved.seen = now;
+                    moved.keep(keep_until);
                 }
                 due
             })
@@ -148,29 +262,37 @@ impl View {
     pub fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, moved| moved.keep_until > now);
-            shard.shrink_to_fit();
+            let Shard { sessions, endings } = &mut *shard;
+            sessions.retain(|_, moved| Timestamp::from_secs(moved.keep_until.into()) > now);
+            endings.retain(|session, _| sessions.contains_key(session));
+            sessions.shrink_to_fit();
+            endings.shrink_to_fit();
         }
-    }
-
-    /// Whether nothing has moved yet.
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| shard.read().is_ok_and(|shard| shard.is_empty()))
+        let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
+        tombstones.retain(|_, tombstone| tombstone.keep_until > now);
+        self.buried.store(tombstones.len(), Ordering::Release);
     }
 
     fn read<T>(&self, session: SessionId, look: impl FnOnce(Option<&Moved>) -> T) -> T {
-        look(self.shard(session).read().unwrap_or_else(PoisonError::into_inner).get(&session))
+        look(self.shard(session).read().unwrap_or_else(PoisonError::into_inner).sessions.get(&session))
     }
 
     fn write<T>(&self, session: SessionId, change: impl FnOnce(&mut Moved) -> T) -> T {
-        change(self.shard(session).write().unwrap_or_else(PoisonError::into_inner).entry(session).or_default())
+        let mut shard = self.shard(session).write().unwrap_or_else(PoisonError::into_inner);
+        change(shard.sessions.entry(session).or_default())
     }
 
     #[expect(clippy::indexing_slicing, reason = "the last byte of an id modulo the number of shards")]
     fn shard(&self, session: SessionId) -> &RwLock<Shard> {
         let [.., last] = session.as_bytes();
         &self.shards[usize::from(*last) % SHARDS]
+    }
+}
+
+impl Moved {
+    fn keep(&mut self, until: Timestamp) {
+        let seconds = (until + Duration::from_millis(999)).as_secs();
+        self.keep_until = self.keep_until.max(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 }
 
@@ -200,25 +322,41 @@ mod tests {
     const SETTLE: Duration = Duration::from_secs(60);
     const LIMIT: Timestamp = Timestamp::from_secs(1_000);
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_secs(100 + seconds)
+    fn at(seconds: u64) -> Moment {
+        Moment::new(Duration::from_secs(seconds))
     }
 
     fn session() -> SessionId {
         SessionId::from_bytes([7; 16])
     }
 
-    #[test]
-    fn a_session_that_never_moved_is_trusted_and_costs_nothing() {
+    fn knowing() -> View {
         let view = View::default();
+        view.know(session(), view.stretch(), LIMIT, at(0));
+        view
+    }
+
+    #[test]
+    fn a_session_costs_forty_eight_bytes() {
+        assert_eq!(size_of::<(SessionId, Moved)>(), 48);
+    }
+
+    #[test]
+    fn a_session_is_asked_for_once_and_again_after_a_gap() {
+        let view = View::default();
+        assert_eq!(view.standing(session(), 3), Standing::Unknown);
+        view.know(session(), view.stretch(), LIMIT, at(0));
         assert_eq!(view.standing(session(), 3), Standing::Current);
-        assert_eq!(view.presented(session(), 3, SETTLE, at(0)), Note::None);
-        assert!(view.is_empty());
+        view.forget_what_is_known();
+        assert_eq!(view.standing(session(), 3), Standing::Unknown);
+        // What was read before the gap says nothing about after it.
+        view.know(session(), view.stretch() - 1, LIMIT, at(0));
+        assert_eq!(view.standing(session(), 3), Standing::Unknown);
     }
 
     #[test]
     fn presenting_the_newest_generation_is_noted_twice_and_no_more() {
-        let view = View::default();
+        let view = knowing();
         view.hear(session(), Change::Advanced(2), LIMIT);
         assert_eq!(view.standing(session(), 1), Standing::Behind);
         let note = |generation, second| view.presented(session(), generation, SETTLE, at(second));
@@ -232,25 +370,47 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_stays() {
-        let view = View::default();
-        let ending = Ending { reason: EndReason::Logout, at: at(0), newest: 9, revoke_on_sight: false };
+    fn an_ending_stays_through_gaps_until_nobody_can_present_the_session() {
+        let view = knowing();
+        let ended = Timestamp::from_secs(100);
+        let ending = Ending { reason: EndReason::Logout, at: ended, newest: 9, revoke_on_sight: false };
         view.hear(session(), Change::Ended(ending), LIMIT);
         view.hear(session(), Change::Advanced(9), LIMIT);
         view.hear(session(), Change::Ended(Ending { reason: EndReason::Idle, ..ending }), LIMIT);
+        view.forget_what_is_known();
         assert_eq!(view.standing(session(), 9), Standing::Ended(ending));
         view.sweep(LIMIT);
-        assert!(view.is_empty());
+        assert_eq!(view.standing(session(), 9), Standing::Unknown);
+    }
+
+    #[test]
+    fn a_tombstone_covers_what_was_issued_until_its_moment() {
+        let view = View::default();
+        let (ada, sid) = (Key::subject("https://as.test", "ada"), Key::issuer_session("https://as.test", "s1"));
+        let lineage = |issued_at| Lineage {
+            subject: Some(ada),
+            issuer_session: Some(sid),
+            issued_at: Timestamp::from_secs(issued_at),
+        };
+        assert_eq!(view.tombstone(|| lineage(1)), None);
+        let tombstone =
+            Tombstone { reason: EndReason::Logout, issued_until: Timestamp::from_secs(50), keep_until: LIMIT };
+        view.bury(sid, tombstone);
+        assert_eq!(view.tombstone(|| lineage(50)), Some(tombstone));
+        assert_eq!(view.tombstone(|| lineage(51)), None);
+        view.sweep(LIMIT);
+        assert_eq!(view.tombstone(|| lineage(50)), None);
     }
 
     #[test]
     fn one_request_an_interval_slides_the_idle_limit() {
-        let view = View::default();
-        let slide = |second| view.slide(session(), at(0), SETTLE, LIMIT, at(second));
+        let view = knowing();
+        let slide = |second| view.slide(session(), Duration::from_secs(second), SETTLE, LIMIT, at(second));
         assert!(!slide(59));
-        assert!(view.is_empty());
         assert!(slide(60));
         assert!(!slide(61));
-        assert_eq!(view.last_seen(session()), at(60));
+        assert_eq!(view.unseen_for(session(), at(75)), Some(Duration::from_secs(15)));
+        // The re-sealed cookie did not arrive: another request is asked a minute later.
+        assert!(slide(120));
     }
 }

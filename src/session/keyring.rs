@@ -241,6 +241,11 @@ pub fn text(bytes: &[u8]) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes)
 }
 
+/// How long the [`text`] of an envelope is in which `length` bytes are sealed.
+pub const fn sealed_text_length(length: usize) -> usize {
+    ((HEAD_BYTES + length + TAG_BYTES) * 4).div_ceil(3)
+}
+
 /// The bytes of which [`text`] makes exactly this text; `None` for any other text.
 pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::URL_SAFE_NO_PAD.decode_to_vec(text).ok()

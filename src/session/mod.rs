@@ -5,6 +5,7 @@
 
 pub mod chunks;
 pub mod cookies;
+mod handle;
 pub mod keyring;
 mod presented;
 pub mod vault;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::handle::{Carried, Handle, Placement};
 use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, OriginalIdentity, RawIdToken, RefreshToken, TokenSet, VerifiedLogin};
 use crate::secret::{Random, Secret};
@@ -46,8 +48,6 @@ pub struct SessionPolicy {
     pub claims: Vec<String>,
     /// A refresh starts this long before the access token expires, or at a third of its lifetime if that is less.
     pub ahead: Duration,
-    /// The most that the session's cookies may take, in bytes over all chunks.
-    pub max_cookie_bytes: usize,
 }
 
 /// Who signed in, as the authorization server's ID token said.
@@ -123,6 +123,8 @@ pub struct Session {
     pub ends: Timestamp,
     /// The last use that this cookie knows of.
     pub last_seen: Timestamp,
+    /// Where its body lies. Once in the ledger, it stays there.
+    pub placement: Placement,
     /// Who signed in.
     pub identity: Identity,
     /// With which tokens.
@@ -142,9 +144,6 @@ impl fmt::Debug for Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session was written in a format that this version does not read")]
 pub struct UnknownFormat;
-
-/// The format of [`Session::to_bytes`]. A new one is written one release after it can be read.
-const FORMAT: u8 = 1;
 
 impl Session {
     /// Begins a session with tokens that were asked for at `asked`: the only way to make one, and only a verified login
@@ -174,6 +173,7 @@ impl Session {
             established: now,
             ends: now + policy.absolute,
             last_seen: now,
+            placement: Placement::Cookie,
             identity,
             grant,
         }
@@ -194,6 +194,21 @@ impl Session {
     #[must_use]
     pub fn seen(&self, now: Timestamp) -> Self {
         Self { last_seen: now.max(self.last_seen), ..self.clone() }
+    }
+
+    /// Roughly what it takes in memory, in bytes: its tokens are most of it.
+    pub fn size(&self) -> usize {
+        let Grant { access_token, refresh_token, id_token, .. } = &self.grant;
+        let tokens = access_token.expose().len()
+            + refresh_token.as_ref().map_or(0, |token| token.expose().len())
+            + id_token.as_ref().map_or(0, |token| token.expose().len());
+        size_of::<Self>() + tokens + self.identity.claims.len()
+    }
+
+    /// The same session with its body there.
+    #[must_use]
+    pub fn placed(self, placement: Placement) -> Self {
+        Self { placement, ..self }
     }
 
     /// The same session without the ID token, for when it is too large with it.
@@ -244,8 +259,7 @@ impl Session {
 
     /// The bytes to be sealed.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Serialising plain data into a growing buffer cannot fail; an empty body would be refused when read.
-        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        FORMAT.write(self)
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.
@@ -253,8 +267,26 @@ impl Session {
     /// # Errors
     /// If it is of another format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnknownFormat> {
+        FORMAT.read(bytes)
+    }
+}
+
+/// The first byte of what is sealed says what follows. A new format is written one release after it can be read.
+#[derive(Clone, Copy)]
+struct Format(u8);
+
+const FORMAT: Format = Format(1);
+const HANDLE_FORMAT: Format = Format(2);
+
+impl Format {
+    fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
+        // Serialising plain data into a growing buffer cannot fail; an empty body would be refused when read.
+        postcard::to_extend(value, vec![self.0]).unwrap_or_default()
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(self, bytes: &[u8]) -> Result<T, UnknownFormat> {
         match bytes.split_first() {
-            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| UnknownFormat),
+            Some((format, body)) if *format == self.0 => postcard::from_bytes(body).map_err(|_| UnknownFormat),
             Some(_) | None => Err(UnknownFormat),
         }
     }

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::chunks::Assembled;
 use super::cookies::{CookieError, CookieNames, RequestCookies, SameSite, SetCookies};
-use super::keyring::{OpenError, Purpose, Sealer, from_text, text};
-use super::{Session, SessionId};
+use super::keyring::{OpenError, Purpose, Sealer, from_text, sealed_text_length, text};
+use super::{Carried, Placement, Session, SessionId};
 use crate::clock::Timestamp;
 use crate::oauth::LoginTransaction;
 use crate::secret::Random;
@@ -26,20 +26,10 @@ pub enum Found {
     /// A session. `reseal`: it was sealed with a key that is on its way out.
     Session {
         /// The session as this cookie knows it.
-        session: Box<Session>,
+        carried: Carried,
         /// Whether it should be sealed anew when it next goes out.
         reseal: bool,
     },
-}
-
-/// The session does not fit into the cookies that a browser keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sealed session takes {size} bytes, and the limit is {limit}")]
-pub struct TooLarge {
-    /// The size of the sealed value in bytes.
-    pub size: usize,
-    /// The limit in bytes.
-    pub limit: usize,
 }
 
 /// The keys, the names of the cookies and their limits: all that is needed to open and to seal.
@@ -48,6 +38,7 @@ pub struct Vault {
     sealer: Sealer,
     names: CookieNames,
     same_site: SameSite,
+    placement: Placement,
     max_cookie_bytes: usize,
 }
 
@@ -55,9 +46,16 @@ pub struct Vault {
 const MAX_LOGINS: usize = 5;
 
 impl Vault {
-    /// A vault that seals with `sealer` into cookies with `names`, at most `max_cookie_bytes` over all chunks.
-    pub const fn new(sealer: Sealer, names: CookieNames, same_site: SameSite, max_cookie_bytes: usize) -> Self {
-        Self { sealer, names, same_site, max_cookie_bytes }
+    /// A vault that seals with `sealer` into cookies with `names`. Sessions whose body is meant for the cookie and takes
+    /// more than `max_cookie_bytes` over all chunks go to the ledger.
+    pub const fn new(
+        sealer: Sealer,
+        names: CookieNames,
+        same_site: SameSite,
+        placement: Placement,
+        max_cookie_bytes: usize,
+    ) -> Self {
+        Self { sealer, names, same_site, placement, max_cookie_bytes }
     }
 
     /// The names of our cookies.
@@ -85,8 +83,8 @@ impl Vault {
         };
         let Some(sealed) = from_text(value.as_ref()) else { return Found::Garbage };
         match self.sealer.open(Purpose::Session, self.names.session(), None, &sealed, now) {
-            Ok(opened) => match Session::from_bytes(&opened.plain) {
-                Ok(session) => Found::Session { session: Box::new(session), reseal: opened.reseal },
+            Ok(opened) => match Carried::from_bytes(&opened.plain) {
+                Ok(carried) => Found::Session { carried, reseal: opened.reseal },
                 Err(_) => Found::Foreign,
             },
             Err(OpenError::UnknownKey | OpenError::NewerVersion) => Found::Foreign,
@@ -94,10 +92,30 @@ impl Vault {
         }
     }
 
-    /// Seals `session` into `cookies`, and retires the presented chunks that are no longer needed.
+    /// Finds a place for `session`: in the cookie if that is where bodies go and it fits, if need be without its ID token;
+    /// else in the ledger. What lies in the ledger stays there.
+    #[must_use]
+    pub fn place(&self, session: Session) -> Session {
+        if self.placement == Placement::Ledger || session.placement == Placement::Ledger {
+            return session.placed(Placement::Ledger);
+        }
+        let limit = self.max_cookie_bytes.min(self.names.session_capacity());
+        let size = sealed_text_length(session.to_bytes().len());
+        if size <= limit {
+            return session;
+        }
+        let shorter = session.without_id_token();
+        if sealed_text_length(shorter.to_bytes().len()) <= limit {
+            return shorter;
+        }
+        tracing::info!(size, limit, "a session is too large for cookies; its body goes to the ledger");
+        session.placed(Placement::Ledger)
+    }
+
+    /// Seals what a cookie carries of `session` into `cookies`, and retires the presented chunks that are no longer needed.
     ///
     /// # Errors
-    /// If it does not fit, even without its ID token.
+    /// If it does not fit; it always does if it was [placed](Self::place).
     pub fn store(
         &self,
         session: &Session,
@@ -105,22 +123,12 @@ impl Vault {
         cookies: &mut SetCookies,
         random: &dyn Random,
         now: Timestamp,
-    ) -> Result<(), TooLarge> {
-        let seal = |session: &Session| {
-            text(&self.sealer.seal(Purpose::Session, self.names.session(), None, &session.to_bytes(), random, now))
-        };
-        let limit = self.max_cookie_bytes.min(self.names.session_capacity());
-        let mut value = seal(session);
-        if value.len() > limit && session.grant.id_token.is_some() {
-            value = seal(&session.without_id_token());
-        }
-        let too_large = TooLarge { size: value.len(), limit };
-        if value.len() > limit {
-            return Err(too_large);
-        }
+    ) -> Result<(), CookieError> {
+        let bytes = Zeroizing::new(session.cookie_bytes());
+        let value = text(&self.sealer.seal(Purpose::Session, self.names.session(), None, &bytes, random, now));
         let presented = RequestCookies::new(headers);
         let chunks = presented.session_chunk_names(&self.names);
-        cookies.session(&value, session.expires().until(now), self.same_site, &chunks).map_err(|_| too_large)
+        cookies.session(&value, session.expires().until(now), self.same_site, &chunks)
     }
 
     /// Retires the session cookie and all its presented chunks.
@@ -136,11 +144,10 @@ impl Vault {
         self.sealer.seal(Purpose::LedgerBody, &name, Some(session.secret()), &session.to_bytes(), random, now)
     }
 
-    /// Opens a body from the ledger with the secret of `holder`, an older generation of the same session.
-    pub fn open_body(&self, holder: &Session, sealed: &[u8], now: Timestamp) -> Option<Session> {
-        let name = body_name(holder.id);
-        let opened = self.sealer.open(Purpose::LedgerBody, &name, Some(holder.secret()), sealed, now).ok()?;
-        Session::from_bytes(&opened.plain).ok().filter(|session| session.id == holder.id)
+    /// Opens the body of the session `id` from the ledger with the secret that its cookies carry.
+    pub fn open_body(&self, id: SessionId, secret: &[u8; 32], sealed: &[u8], now: Timestamp) -> Option<Session> {
+        let opened = self.sealer.open(Purpose::LedgerBody, &body_name(id), Some(secret), sealed, now).ok()?;
+        Session::from_bytes(&opened.plain).ok().filter(|session| session.id == id)
     }
 
     /// Seals a login that is on its way into a cookie of its own, and retires the oldest if there are too many.

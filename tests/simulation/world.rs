@@ -21,10 +21,10 @@ use vestibule::gateway::{Decision, Forwarding, Gateway, Peer, Seams, Settings, V
 use vestibule::ledger::Ledger;
 use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Protocol};
 use vestibule::secret::Secret;
-use vestibule::session::SessionPolicy;
 use vestibule::session::cookies::{CookieNames, SameSite};
 use vestibule::session::keyring::{KeyRing, Sealer};
 use vestibule::session::vault::Vault;
+use vestibule::session::{Placement, SessionPolicy};
 use vestibule::tasks::Tasks;
 
 use super::browser::Browser;
@@ -41,7 +41,7 @@ pub(crate) struct Faults {
     pub(crate) issuer: bool,
     /// The ledger's store fails.
     pub(crate) store: bool,
-    /// The person signs out in the middle of it. Then there is one replica: endings are not told to others yet.
+    /// The person signs out in the middle of it.
     pub(crate) logout: bool,
 }
 
@@ -98,16 +98,19 @@ impl World {
         let issuer = ModelIssuer::new(Arc::clone(&clock) as Arc<_>, lifetime);
         let store = Arc::new(FaultyStore::new(Arc::clone(&clock) as Arc<_>, seed));
         let replica = |number: u64| {
+            let (tasks, ledger) = (Arc::new(Tasks::default()), Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>)));
+            let follower = Arc::clone(&ledger);
+            tasks.spawn(async move { follower.follow().await });
             let seams = Seams {
                 clock: Arc::clone(&clock) as Arc<_>,
                 random: Arc::new(SeededRandom::new(seed ^ (number << 32))),
-                tasks: Arc::new(Tasks::default()),
-                ledger: Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>)),
+                tasks,
+                ledger,
                 server: Arc::clone(&issuer) as Arc<_>,
             };
             Gateway::new(seams, settings(), vault(&*clock))
         };
-        let gateways = (0..if faults.logout { 1 } else { 2 }).map(replica).collect();
+        let gateways = (0..2).map(replica).collect();
         Self {
             seed,
             faults,
@@ -315,9 +318,8 @@ fn settings() -> Settings {
             absolute: Duration::from_secs(12 * 3600),
             claims: Vec::new(),
             ahead: Duration::from_secs(60),
-            max_cookie_bytes: 7168,
         },
-        refresh: RefreshPolicy { wait: Duration::from_secs(10), settle: Duration::from_secs(60) },
+        refresh: RefreshPolicy { wait: Duration::from_secs(10), settle: Duration::from_secs(60), stale_endings: false },
         routes: RouteTable::new([Route {
             path: "/api/".to_owned(),
             access: Access::Api,
@@ -335,7 +337,7 @@ fn vault(clock: &dyn Clock) -> Vault {
     let key = KeyRing::generate_text(&SeededRandom::new(1), clock.now());
     let ring = KeyRing::new(&[Secret::new(key)], Duration::ZERO).unwrap();
     let names = CookieNames::new(true, None).unwrap();
-    Vault::new(Sealer::new(ring, "https://app.test", "client"), names, SameSite::Strict, 7168)
+    Vault::new(Sealer::new(ring, "https://app.test", "client"), names, SameSite::Strict, Placement::Cookie, 7168)
 }
 
 fn peer() -> Peer {

@@ -8,13 +8,13 @@ use tokio::time::sleep;
 
 use super::super::SendError;
 use super::super::health::{Gate, Weight, backoff};
-use super::{Broker, Landing};
+use super::{Broker, Landing, Resolved, lineage_of};
 use crate::clock::Timestamp;
 use crate::ledger::protocol::{
-    Claim, Claimed, Commit, Committed, End, EndReason, Ending, Finished, Newest, Outcome, Release, Renew, Renewed,
+    Claim, Claimed, Commit, Committed, EndReason, Ending, Newest, Outcome, Refuse, Release, Renew, Renewed,
 };
 use crate::oauth::{self, AuthorizationServerMetadata, TokenSet, Verdict};
-use crate::session::Session;
+use crate::session::{Placement, Session};
 
 /// A lease holds this long without renewal; it is renewed in thirds of that.
 const LEASE: Duration = Duration::from_secs(15);
@@ -72,7 +72,8 @@ impl Broker {
 
     /// The right to spend the refresh token, or what came of it elsewhere.
     async fn claim(&self, session: &Session) -> Result<Right, Landing> {
-        let claim = Claim { generation: session.generation, lease: LEASE, keep_until: session.ends };
+        let claim =
+            Claim { generation: session.generation, lease: LEASE, deadline: DEADLINE, keep_until: session.ends };
         loop {
             match self.seams.ledger.apply(session.id, &claim).await {
                 Ok(Claimed::Won { fence, sent_before, failures }) => return Ok(Right { fence, sent_before, failures }),
@@ -199,7 +200,7 @@ impl Broker {
                 }
             }
         }
-        let newer = session.renewed(tokens, asked, self.seams.clock.now());
+        let newer = self.vault.place(session.renewed(tokens, asked, self.seams.clock.now()));
         Flown::Refreshed { newer: Arc::new(newer), fence: right.fence }
     }
 
@@ -227,13 +228,14 @@ impl Broker {
         landing: &watch::Sender<Option<Landing>>,
     ) {
         let body = self.vault.seal_body(&newer, &*self.seams.random, self.seams.clock.now());
-        let commit = Commit { fence, from: session.generation, body, keep_until: newer.ends };
+        let resident = newer.placement == Placement::Ledger;
+        let commit = Commit { fence, from: session.generation, body, resident, keep_until: newer.ends };
         let mut failures = 0;
         loop {
             match self.seams.ledger.apply(session.id, &commit).await {
                 Ok(Committed::Done) => {
                     tracing::info!(target: "audit", event = "session.refreshed", generation = newer.generation);
-                    landing.send_replace(Some(Landing::Advanced(newer)));
+                    landing.send_replace(Some(self.unless_buried(newer).await));
                     return;
                 }
                 Ok(Committed::Moved(newest)) => {
@@ -258,33 +260,39 @@ impl Broker {
         }
     }
 
+    /// What was committed, unless all sessions of its kind have been ended while it was on its way. The session's own
+    /// ending cannot have been missed: the commit would not have been taken.
+    async fn unless_buried(&self, newer: Arc<Session>) -> Landing {
+        self.keep(&newer);
+        match self.seams.ledger.exhume(&lineage_of(&newer)).await {
+            Ok(Some(tombstone)) => match self.buried(&newer, tombstone).await {
+                Ok(Resolved::Ended(ending, _)) => Landing::Ended(ending),
+                // It is met again by the next request.
+                Ok(Resolved::Live(_) | Resolved::Replayed(_) | Resolved::Missing) | Err(_) => Landing::Advanced(newer),
+            },
+            Ok(None) => Landing::Advanced(newer),
+            Err(error) => {
+                tracing::warn!(%error, "whether a refreshed session has been ended meanwhile is not known; it is heard of later");
+                Landing::Advanced(newer)
+            }
+        }
+    }
+
     /// The refresh token was refused: the session is over, unless the ledger has moved on meanwhile.
     async fn conclude(&self, session: &Session, right: Right) -> Flown {
-        let end = End {
-            reason: EndReason::Refused,
-            generation: session.generation,
-            only_if_newest: true,
-            keep_until: session.ends,
-        };
-        let newest = match self.seams.ledger.apply(session.id, &end).await {
-            Ok(Finished::Now { .. }) => {
-                tracing::info!(target: "audit", event = "session.ended", reason = EndReason::Refused.name());
-                let at = self.seams.clock.now();
-                Newest::Ended(Ending {
-                    reason: EndReason::Refused,
-                    at,
-                    newest: session.generation,
-                    revoke_on_sight: false,
-                })
+        let refuse = Refuse { generation: session.generation, keep_until: session.ends };
+        match self.seams.ledger.apply(session.id, &refuse).await {
+            Ok(newest) => {
+                if matches!(newest, Newest::Ended(Ending { reason: EndReason::Refused, .. })) {
+                    tracing::info!(target: "audit", event = "session.ended", reason = EndReason::Refused.name());
+                }
+                Flown::Landed(self.landing_of(session, newest))
             }
-            Ok(Finished::Before(ending)) => Newest::Ended(ending),
-            Ok(Finished::Newer(body)) => Newest::Superseded(body),
             Err(error) => {
                 tracing::warn!(%error, "the end of a session cannot be noted; it is kept");
-                return self.rest(session, right, Outcome::NotSpent).await;
+                self.rest(session, right, Outcome::NotSpent).await
             }
-        };
-        Flown::Landed(self.landing_of(session, newest))
+        }
     }
 
     /// Neither success nor verdict. It counts only once the access token has been used to its end.
@@ -341,7 +349,7 @@ impl Broker {
         accepted
     }
 
-    fn pause(&self, failures: u32) -> Duration {
+    pub(super) fn pause(&self, failures: u32) -> Duration {
         let [jitter] = self.seams.random.bytes();
         backoff(failures, jitter)
     }

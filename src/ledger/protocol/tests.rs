@@ -1,6 +1,7 @@
 use super::*;
 
 const LEASE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(60);
 const LIMIT: Timestamp = Timestamp::from_secs(100_000);
 
@@ -19,11 +20,11 @@ fn apply<O: Operation>(record: &mut Record, operation: &O, now: Timestamp) -> O:
 }
 
 fn claim(record: &mut Record, generation: u64, now: Timestamp) -> Claimed {
-    apply(record, &Claim { generation, lease: LEASE, keep_until: LIMIT }, now)
+    apply(record, &Claim { generation, lease: LEASE, deadline: DEADLINE, keep_until: LIMIT }, now)
 }
 
 fn commit(record: &mut Record, fence: u64, from: u64, body: &str) -> Committed {
-    apply(record, &Commit { fence, from, body: body.into(), keep_until: LIMIT }, at(0))
+    apply(record, &Commit { fence, from, body: body.into(), resident: false, keep_until: LIMIT }, at(0))
 }
 
 fn present(record: &mut Record, generation: u64, now: Timestamp) {
@@ -31,7 +32,20 @@ fn present(record: &mut Record, generation: u64, now: Timestamp) {
 }
 
 fn end(record: &mut Record, reason: EndReason, generation: u64) -> Finished {
-    apply(record, &End { reason, generation, only_if_newest: reason == EndReason::Refused, keep_until: LIMIT }, at(9))
+    apply(record, &End { reason, generation, keep_until: LIMIT }, at(9))
+}
+
+fn refuse(record: &mut Record, generation: u64) -> Newest {
+    apply(record, &Refuse { generation, keep_until: LIMIT }, at(9))
+}
+
+/// What [`end`] makes of a record, with its newest generation.
+const fn ended(newest: u64, newer: Option<Vec<u8>>, in_flight: bool, revoke_on_sight: bool) -> Finished {
+    Finished::Now { ending: ending(newest, revoke_on_sight), newer, in_flight }
+}
+
+const fn ending(newest: u64, revoke_on_sight: bool) -> Ending {
+    Ending { reason: EndReason::Logout, at: Timestamp::from_secs(1_009), newest, revoke_on_sight }
 }
 
 const fn won(fence: u64) -> Claimed {
@@ -54,13 +68,44 @@ fn one_claim_wins_and_the_others_are_told_to_wait() {
 }
 
 #[test]
-fn a_lapsed_lease_says_that_the_token_may_have_been_sent() {
+fn a_lapsed_lease_is_given_away_only_when_its_holder_does_not_renew_it() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    // Whoever finds it lapsed first cannot know whether the clock was set.
+    assert_eq!(claim(&mut record, 1, at(3600)), Claimed::Busy(Duration::ZERO));
+    assert_eq!(claim(&mut record, 1, at(3605)), Claimed::Busy(Duration::ZERO));
+    let mut alive = record.clone();
+    assert_eq!(apply(&mut alive, &Renew { fence: 1, lease: LEASE }, at(3606)), Renewed::Held);
+    assert_eq!(claim(&mut alive, 1, at(3615)), Claimed::Busy(secs(6)));
     assert_eq!(
-        claim(&mut record, 1, at(20)),
+        claim(&mut record, 1, at(3610)),
         Claimed::Won { fence: 2, sent_before: Some(Duration::ZERO), failures: 0 }
     );
+}
+
+#[test]
+fn the_token_of_a_lapsed_lease_may_have_been_sent_and_its_answer_may_still_come() {
+    let mut record = Record::default();
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Busy(Duration::ZERO));
+    assert_eq!(claim(&mut record, 1, at(30)), Claimed::Won { fence: 2, sent_before: Some(secs(30)), failures: 0 });
+}
+
+#[test]
+fn a_clock_that_is_set_back_stops_nobody_for_longer_than_a_minute() {
+    let mut record = Record::default();
+    assert_eq!(claim(&mut record, 1, at(90_000)), won(1));
+    let release = Release { fence: 1, outcome: Outcome::Unknown(secs(58)), rest: secs(28) };
+    assert_eq!(apply(&mut record, &release, at(90_000)), Released { failures: 1, undetermined: 0, ended: false });
+    assert_eq!(claim(&mut record, 1, at(0)), Claimed::Resting(secs(60)));
+    let again = claim(&mut record, 1, at(60));
+    assert_eq!(again, Claimed::Won { fence: 2, sent_before: Some(Duration::ZERO), failures: 1 });
+
+    let mut held = Record::default();
+    assert_eq!(claim(&mut held, 1, at(90_000)), won(1));
+    assert_eq!(claim(&mut held, 1, at(0)), Claimed::Busy(secs(60)));
+    assert_eq!(claim(&mut held, 1, at(60)), Claimed::Busy(Duration::ZERO));
+    assert!(matches!(claim(&mut held, 1, at(70)), Claimed::Won { fence: 2, .. }));
 }
 
 #[test]
@@ -107,10 +152,8 @@ fn committing_twice_under_one_fence_is_committing_once() {
 fn a_late_successor_is_accepted_while_the_generation_has_not_moved() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(
-        claim(&mut record, 1, at(20)),
-        Claimed::Won { fence: 2, sent_before: Some(Duration::ZERO), failures: 0 }
-    );
+    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Busy(Duration::ZERO));
+    assert!(matches!(claim(&mut record, 1, at(30)), Claimed::Won { fence: 2, .. }));
     assert_eq!(commit(&mut record, 1, 1, "late"), Committed::Done);
     assert_eq!(commit(&mut record, 2, 1, "other"), Committed::Moved(Newest::Superseded(Some("late".into()))));
 }
@@ -163,37 +206,34 @@ fn an_ending_stays_and_wins_over_a_refresh_that_lands_late() {
     // REV-R-01, BCL-2.7-04
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(end(&mut record, EndReason::Logout, 1), Finished::Now { newer: None, in_flight: true });
-    let ending = Ending { reason: EndReason::Logout, at: at(9), newest: 1, revoke_on_sight: false };
+    assert_eq!(end(&mut record, EndReason::Logout, 1), ended(1, None, true, false));
+    let ending = ending(1, false);
     assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Moved(Newest::Ended(ending)));
     assert_eq!(claim(&mut record, 1, at(99)), Claimed::Moved(Newest::Ended(ending)));
-    assert_eq!(end(&mut record, EndReason::Refused, 1), Finished::Before(ending));
+    assert_eq!(end(&mut record, EndReason::Idle, 1), Finished::Before(ending));
+    assert_eq!(refuse(&mut record, 1), Newest::Ended(ending));
 }
 
 #[test]
 fn a_refresh_that_fails_after_the_ending_is_told_so() {
     let mut record = Record::default();
     assert_eq!(claim(&mut record, 1, at(0)), won(1));
-    assert_eq!(end(&mut record, EndReason::Logout, 1), Finished::Now { newer: None, in_flight: true });
+    assert_eq!(end(&mut record, EndReason::Logout, 1), ended(1, None, true, false));
     let release = Release { fence: 1, outcome: Outcome::NotSpent, rest: secs(1) };
     assert!(apply(&mut record, &release, at(10)).ended);
 }
 
 #[test]
 fn ending_hands_out_the_newest_body_or_leaves_a_mark_to_revoke_it() {
-    assert_eq!(
-        end(&mut advanced(), EndReason::Logout, 1),
-        Finished::Now { newer: Some("two".into()), in_flight: false }
-    );
-    assert_eq!(end(&mut advanced(), EndReason::Logout, 2), Finished::Now { newer: None, in_flight: false });
+    assert_eq!(end(&mut advanced(), EndReason::Logout, 1), ended(2, Some("two".into()), false, false));
+    assert_eq!(end(&mut advanced(), EndReason::Logout, 2), ended(2, None, false, false));
 
     let mut settled = advanced();
     present(&mut settled, 2, at(0));
     present(&mut settled, 2, at(60));
-    assert_eq!(end(&mut settled, EndReason::Replayed, 1), Finished::Now { newer: None, in_flight: false });
-    let Newest::Ended(ending) = apply(&mut settled, &Latest { generation: 2 }, at(99)) else { panic!("not ended") };
-    assert!(ending.revoke_on_sight);
-    assert_eq!(ending.newest, 2);
+    assert_eq!(end(&mut settled, EndReason::Logout, 1), ended(2, None, false, true));
+    let newest = apply(&mut settled, &Latest { generation: 2 }, at(99));
+    assert_eq!(newest, Newest::Ended(ending(2, true)));
     assert_eq!(apply(&mut settled, &TakeRevocation, at(99)), Taken::Yes);
     assert_eq!(apply(&mut settled, &TakeRevocation, at(99)), Taken::No);
 }
@@ -201,9 +241,58 @@ fn ending_hands_out_the_newest_body_or_leaves_a_mark_to_revoke_it() {
 #[test]
 fn a_verdict_on_a_superseded_token_ends_nothing() {
     let mut record = advanced();
-    assert_eq!(end(&mut record, EndReason::Refused, 1), Finished::Newer(Some("two".into())));
+    assert_eq!(refuse(&mut record, 1), Newest::Superseded(Some("two".into())));
     assert_eq!(apply(&mut record, &Latest { generation: 2 }, at(9)), Newest::Current);
-    assert_eq!(end(&mut record, EndReason::Refused, 2), Finished::Now { newer: None, in_flight: false });
+    let Newest::Ended(ending) = refuse(&mut record, 2) else { panic!("not ended") };
+    assert_eq!((ending.reason, ending.newest), (EndReason::Refused, 2));
+}
+
+/// A record whose body lies in the ledger from the login on.
+fn resident() -> Record {
+    let mut record = Record::default();
+    apply(&mut record, &Deposit { generation: 1, body: "one".into(), keep_until: LIMIT }, at(0));
+    record
+}
+
+#[test]
+fn a_body_in_the_ledger_stays_until_the_session_ends() {
+    let mut record = resident();
+    assert_eq!(apply(&mut record, &Fetch, at(1)), Fetched::Body("one".into()));
+    assert_eq!(claim(&mut record, 1, at(2)), won(1));
+    assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Done);
+    present(&mut record, 2, at(3));
+    present(&mut record, 2, at(63));
+    // No generation of it is a replay: the cookie did not change.
+    assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(64)), Newest::Superseded(Some("two".into())));
+    assert_eq!(apply(&mut record, &Fetch, at(64)), Fetched::Body("two".into()));
+    assert_eq!(end(&mut record, EndReason::Logout, 1), ended(2, Some("two".into()), false, false));
+    assert_eq!(apply(&mut record, &Fetch, at(65)), Fetched::Ended(ending(2, false)));
+    assert_eq!(apply(&mut Record::default(), &Fetch, at(0)), Fetched::Missing);
+}
+
+#[test]
+fn what_a_store_has_lost_is_written_down_again_and_undoes_nothing() {
+    let reassert = |mut record: Record, known: &Record| {
+        apply(&mut record, &Reassert(known.clone()), at(80));
+        record
+    };
+    // Lost altogether, or back at an earlier state.
+    for mut lost in [Record::default(), resident()] {
+        lost = reassert(lost, &advanced());
+        assert_eq!(apply(&mut lost, &Latest { generation: 1 }, at(81)), Newest::Superseded(Some("two".into())));
+    }
+    let mut over = advanced();
+    assert_eq!(end(&mut over, EndReason::Logout, 2), ended(2, None, false, false));
+    assert_eq!(
+        apply(&mut reassert(advanced(), &over), &Latest { generation: 2 }, at(81)),
+        Newest::Ended(ending(2, false))
+    );
+    // What has moved on since is not moved back.
+    assert_eq!(reassert(over.clone(), &advanced()), over);
+    let mut settled = advanced();
+    present(&mut settled, 2, at(0));
+    present(&mut settled, 2, at(60));
+    assert_eq!(reassert(settled.clone(), &advanced()), settled);
 }
 
 #[test]
@@ -220,6 +309,6 @@ fn other_replicas_hear_of_what_moved_and_of_nothing_else() {
     assert_eq!(record.change_since(&before), None);
     present(&mut record, 2, at(60));
     assert_eq!(record.change_since(&before), Some(Change::Settled(2)));
-    assert_eq!(end(&mut record, EndReason::Idle, 2), Finished::Now { newer: None, in_flight: false });
+    assert!(matches!(end(&mut record, EndReason::Idle, 2), Finished::Now { .. }));
     assert!(matches!(record.change_since(&before), Some(Change::Ended(_))));
 }
