@@ -89,7 +89,7 @@ impl Cli {
             }
             Command::Check(file) => Ok(write!(output, "{}", Summary(&file.load()?))?),
             Command::Keygen => {
-                writeln!(output, "{}", KeyRing::generate_text(&*server::random(), SystemClock.now()))?;
+                writeln!(output, "{}", KeyRing::generate_text(&*server::random(), SystemClock::default().now()))?;
                 let hint = "Keep it in a file that only Vestibule can read, and name that in session.keys.";
                 Ok(writeln!(hints, "{hint}")?)
             }

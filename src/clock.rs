@@ -69,11 +69,24 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync {
     /// The present moment. It may step in either direction, as wall clocks do.
     fn now(&self) -> Timestamp;
+
+    /// How long this process has been running, from some moment near its start. It never steps: to measure by, where a
+    /// step of the wall clock must not end anything.
+    fn uptime(&self) -> Duration;
 }
 
-/// The machine's wall clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    started: std::time::Instant,
+}
+
+impl Default for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    fn default() -> Self {
+        Self { started: std::time::Instant::now() }
+    }
+}
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
@@ -81,32 +94,45 @@ impl Clock for SystemClock {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::default() + since_epoch
     }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
 }
 
 /// A clock that stands still until it is told otherwise: for tests and rehearsals.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    uptime: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self(AtomicU64::new(now.as_millis()))
+        Self { now: AtomicU64::new(now.as_millis()), uptime: AtomicU64::new(0) }
     }
 
-    /// Moves the clock forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.set(self.now() + by);
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.uptime.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Sets the clock, in either direction.
+    /// Sets the clock, in either direction: a step, in which no time passes.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.as_millis(), Ordering::SeqCst);
+        self.now.store(now.as_millis(), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.uptime.load(Ordering::SeqCst))
     }
 }
 

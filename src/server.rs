@@ -118,7 +118,7 @@ async fn told_to_end() {
 impl Server {
     /// A server with this configuration. Nothing is opened yet.
     pub fn build(config: Config) -> Self {
-        Self { config, clock: Arc::new(SystemClock) }
+        Self { config, clock: Arc::new(SystemClock::default()) }
     }
 
     /// The same server with another clock: to rehearse what hours bring.
@@ -155,9 +155,10 @@ impl Server {
 
         let (tasks, service) = (Arc::new(Tasks::default()), Tasks::default());
         let issuer = Arc::new(HttpIssuer::new(config.issuer.clone(), config.plain_http, config.issuer_ca.as_deref())?);
-        let ledger = Arc::new(Ledger::new(match config.ledger {
+        let store = match config.ledger {
             LedgerSettings::Memory { max_bytes } => Arc::new(MemoryStore::new(Arc::clone(&clock), max_bytes)),
-        }));
+        };
+        let ledger = Arc::new(Ledger::new(store, Arc::clone(&clock)));
         let routes = open_routes(&config, &service).await?;
         let peers = Arc::new(Peers::find(routes.upstreams()).await);
         let seams = Seams {

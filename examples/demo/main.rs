@@ -75,7 +75,7 @@ fn write_secrets(folder: &Path) -> io::Result<Secret<String>> {
     let random = server::random();
     let client_secret = Secret::new(random.token());
     fs::write(folder.join("client_secret"), client_secret.expose())?;
-    fs::write(folder.join("session.key"), KeyRing::generate_text(&*random, SystemClock.now()))?;
+    fs::write(folder.join("session.key"), KeyRing::generate_text(&*random, SystemClock::default().now()))?;
     Ok(client_secret)
 }
 

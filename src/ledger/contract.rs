@@ -7,7 +7,7 @@ use super::protocol::{Claim, Claimed, Commit, Committed, End, EndReason, Latest,
 use super::tombstone::{Lineage, Tombstone};
 use super::view::Standing;
 use super::{FirstUse, Key, Ledger, Store, Swapped, Write};
-use crate::clock::Timestamp;
+use crate::clock::{ManualClock, Timestamp};
 use crate::session::SessionId;
 
 const LIMIT: Timestamp = Timestamp::from_secs(4_000_000_000);
@@ -48,7 +48,7 @@ async fn a_version_never_comes_back(store: &dyn Store) {
 }
 
 async fn concurrent_claims_have_one_winner(store: Arc<dyn Store>) {
-    let ledger = Arc::new(Ledger::new(store));
+    let ledger = Arc::new(ledger_over(store));
     let mut claims = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let ledger = ledger.clone();
@@ -60,7 +60,7 @@ async fn concurrent_claims_have_one_winner(store: Arc<dyn Store>) {
 }
 
 async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
-    let ledger = Ledger::new(store);
+    let ledger = ledger_over(store);
     let Ok(Claimed::Won { fence, .. }) = ledger.apply(session(), &claim(1)).await else { panic!("not won") };
     let commit = Commit { fence, from: 1, body: b"two".to_vec(), resident: false, keep_until: LIMIT };
     assert_eq!(ledger.apply(session(), &commit).await, Ok(Committed::Done));
@@ -70,7 +70,7 @@ async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
 }
 
 async fn an_ending_reaches_the_view(store: Arc<dyn Store>) {
-    let ledger = Ledger::new(store);
+    let ledger = ledger_over(store);
     let end = End { reason: EndReason::Logout, generation: 1, keep_until: LIMIT };
     let _first = ledger.apply(session(), &end).await.expect("applies");
     assert!(matches!(ledger.standing(session(), 1), Standing::Ended(_)));
@@ -78,7 +78,7 @@ async fn an_ending_reaches_the_view(store: Arc<dyn Store>) {
 }
 
 async fn a_thing_is_used_once(store: Arc<dyn Store>) {
-    let ledger = Ledger::new(store);
+    let ledger = ledger_over(store);
     assert_eq!(ledger.first_use([1; 32], LIMIT).await, Ok(FirstUse::Yes));
     assert_eq!(ledger.first_use([1; 32], LIMIT).await, Ok(FirstUse::No(None)));
     assert_eq!(ledger.leave([1; 32], b"result".to_vec(), LIMIT).await, Ok(()));
@@ -92,7 +92,7 @@ async fn a_tombstone_is_found_by_lineage_and_only_ever_covers_more(store: Arc<dy
         issued_until: Timestamp::from_secs(issued_until),
         keep_until: LIMIT,
     };
-    let (here, there) = (Ledger::new(Arc::clone(&store)), Ledger::new(store));
+    let (here, there) = (ledger_over(Arc::clone(&store)), ledger_over(store));
     assert_eq!(here.bury(ada, tombstone(50)).await, Ok(()));
     assert_eq!(here.bury(ada, tombstone(40)).await, Ok(()));
     let issued_at = |seconds| {
@@ -101,6 +101,10 @@ async fn a_tombstone_is_found_by_lineage_and_only_ever_covers_more(store: Arc<dy
     };
     assert_eq!(there.exhume(&issued_at(51)).await, Ok(None));
     assert_eq!(there.exhume(&issued_at(50)).await, Ok(Some(tombstone(50))));
+}
+
+fn ledger_over(store: Arc<dyn Store>) -> Ledger {
+    Ledger::new(store, Arc::new(ManualClock::new(Timestamp::default())))
 }
 
 fn session() -> SessionId {

@@ -23,14 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use self::protocol::{Change, Operation, Reassert, Record};
 use self::recent::Recent;
 pub use self::store::{Changes, Heard, Key, Loaded, Position, Store, StoreError, Swapped, Write};
 use self::tombstone::{Lineage, Tombstone};
 use self::view::{Moment, Note, Standing, View};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::session::SessionId;
 
 /// What came of [`Ledger::first_use`].
@@ -56,8 +55,8 @@ pub struct Ledger {
     view: View,
     /// What this process has written, in case a shared store loses it.
     recent: Recent,
-    born: Instant,
-    /// Until when the news were complete: milliseconds since `born`.
+    clock: Arc<dyn Clock>,
+    /// Until when the news were complete: milliseconds of uptime, and one. Zero: nothing was heard yet.
     heard: AtomicU64,
 }
 
@@ -74,15 +73,8 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     /// A ledger over `store`. If that is shared, somebody has to [follow](Self::follow) it.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        let heard = if store.changes().is_some() { 0 } else { u64::MAX };
-        Self {
-            store,
-            view: View::default(),
-            recent: Recent::default(),
-            born: Instant::now(),
-            heard: AtomicU64::new(heard),
-        }
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, view: View::default(), recent: Recent::default(), clock, heard: AtomicU64::new(0) }
     }
 
     /// How `generation` of `session` stands. It asks nobody.
@@ -102,7 +94,8 @@ impl Ledger {
     /// Whether the news of the others are complete up to [`DEAF`] ago.
     pub fn is_live(&self) -> bool {
         let heard = self.heard.load(Ordering::Acquire);
-        heard == u64::MAX || (heard > 0 && self.born.elapsed().as_millis() <= u128::from(heard) + DEAF.as_millis())
+        let deaf_from = Duration::from_millis(heard) + DEAF;
+        self.store.changes().is_none() || (heard > 0 && self.clock.uptime() <= deaf_from)
     }
 
     /// Asks whether the store can be reached.
@@ -139,7 +132,7 @@ impl Ledger {
                         self.view.hear(session, change, after.keep_until());
                     }
                     if self.store.changes().is_some() && after.change_since(&before).is_some() {
-                        self.recent.note(session, after, Instant::now());
+                        self.recent.note(session, after, self.clock.uptime());
                     }
                     return Ok(reply);
                 }
@@ -207,7 +200,7 @@ impl Ledger {
                 Swapped::Done => {
                     self.view.bury(key, after);
                     if self.store.changes().is_some() {
-                        self.recent.note_tombstone(key, after, Instant::now());
+                        self.recent.note_tombstone(key, after, self.clock.uptime());
                     }
                     return Ok(());
                 }
@@ -285,11 +278,11 @@ impl Ledger {
         let mut deaf = false;
         loop {
             // News are complete up to the moment when they were asked for, however long the answer travelled.
-            let asked = self.uptime();
+            let asked = u64::try_from(self.clock.uptime().as_millis()).unwrap_or(u64::MAX);
             match changes.after(position.as_ref()).await {
                 Ok(heard) => {
                     self.hear(&heard);
-                    self.heard.fetch_max(asked.max(1), Ordering::AcqRel);
+                    self.heard.fetch_max(asked.saturating_add(1), Ordering::AcqRel);
                     if deaf {
                         tracing::info!("the ledger's news are heard again");
                     }
@@ -331,7 +324,7 @@ impl Ledger {
 
     /// Writes once more what this process has written lately. Says whether all of it could be.
     async fn reassert(&self) -> bool {
-        let (records, tombstones) = self.recent.since(Instant::now());
+        let (records, tombstones) = self.recent.since(self.clock.uptime());
         for (session, record) in records {
             if self.apply(session, &Reassert(record)).await.is_err() {
                 return false;
@@ -346,11 +339,7 @@ impl Ledger {
     }
 
     fn now(&self) -> Moment {
-        Moment::new(self.born.elapsed())
-    }
-
-    fn uptime(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+        Moment::new(self.clock.uptime())
     }
 }
 

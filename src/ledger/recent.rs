@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Key;
 use super::protocol::Record;
 use super::tombstone::Tombstone;
 use crate::session::SessionId;
 
-/// Bounded in time and in number; the oldest goes first.
+/// By uptime; bounded in time and in number.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<Written>);
 
 #[derive(Default)]
 struct Written {
-    sessions: BTreeMap<SessionId, (Instant, Record)>,
-    tombstones: BTreeMap<Key, (Instant, Tombstone)>,
-    swept: Option<Instant>,
+    sessions: BTreeMap<SessionId, (Duration, Record)>,
+    tombstones: BTreeMap<Key, (Duration, Tombstone)>,
+    swept: Option<Duration>,
 }
 
 /// A failover takes some ten seconds until it is noticed, and as long until it is done.
@@ -28,7 +26,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const MOST: usize = 10_000;
 
 impl Recent {
-    pub(super) fn note(&self, session: SessionId, record: Record, now: Instant) {
+    pub(super) fn note(&self, session: SessionId, record: Record, now: Duration) {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         written.sweep(now);
         if written.sessions.len() < MOST {
@@ -36,7 +34,7 @@ impl Recent {
         }
     }
 
-    pub(super) fn note_tombstone(&self, key: Key, tombstone: Tombstone, now: Instant) {
+    pub(super) fn note_tombstone(&self, key: Key, tombstone: Tombstone, now: Duration) {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         written.sweep(now);
         if written.tombstones.len() < MOST {
@@ -45,7 +43,7 @@ impl Recent {
     }
 
     /// What was written within the time that is remembered.
-    pub(super) fn since(&self, now: Instant) -> (Vec<(SessionId, Record)>, Vec<(Key, Tombstone)>) {
+    pub(super) fn since(&self, now: Duration) -> (Vec<(SessionId, Record)>, Vec<(Key, Tombstone)>) {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         written.swept = None;
         written.sweep(now);
@@ -57,12 +55,12 @@ impl Recent {
 
 impl Written {
     /// Forgets what is too old, once in a while.
-    fn sweep(&mut self, now: Instant) {
-        if self.swept.is_some_and(|swept| now.duration_since(swept) < REMEMBERED / 10) {
+    fn sweep(&mut self, now: Duration) {
+        if self.swept.is_some_and(|swept| now.saturating_sub(swept) < REMEMBERED / 10) {
             return;
         }
         self.swept = Some(now);
-        self.sessions.retain(|_, (written, _)| now.duration_since(*written) < REMEMBERED);
-        self.tombstones.retain(|_, (written, _)| now.duration_since(*written) < REMEMBERED);
+        self.sessions.retain(|_, (written, _)| now.saturating_sub(*written) < REMEMBERED);
+        self.tombstones.retain(|_, (written, _)| now.saturating_sub(*written) < REMEMBERED);
     }
 }

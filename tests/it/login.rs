@@ -323,7 +323,7 @@ async fn metadata_that_lies_only_where_rfc_8414_says_is_found() {
         client_secret: "secret",
         api: "http://127.0.0.1:9",
         files: "dist",
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SystemClock::default()),
     };
     let vestibule = ground.build(&Texts::default()).await;
     let away = Browser::new().navigate(&format!("{url}/bff/login")).await;

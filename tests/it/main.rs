@@ -23,6 +23,8 @@ mod login;
 #[cfg(test)]
 mod logout;
 #[cfg(test)]
+mod placement;
+#[cfg(test)]
 mod real;
 #[cfg(test)]
 mod refresh;

@@ -59,6 +59,10 @@ impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_secs(1_800_000_000) + self.0.elapsed()
     }
+
+    fn uptime(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 pub(crate) struct World {
@@ -98,7 +102,8 @@ impl World {
         let issuer = ModelIssuer::new(Arc::clone(&clock) as Arc<_>, lifetime);
         let store = Arc::new(FaultyStore::new(Arc::clone(&clock) as Arc<_>, seed));
         let replica = |number: u64| {
-            let (tasks, ledger) = (Arc::new(Tasks::default()), Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>)));
+            let tasks = Arc::new(Tasks::default());
+            let ledger = Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>, Arc::clone(&clock) as Arc<_>));
             let follower = Arc::clone(&ledger);
             tasks.spawn(async move { follower.follow().await });
             let seams = Seams {

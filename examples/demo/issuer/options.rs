@@ -54,7 +54,7 @@ impl Default for Options {
             login: Login::Automatic(User::Ada),
             token_delay: Duration::ZERO,
             announce: Announce::default(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
         }
     }
 }

@@ -53,7 +53,7 @@ impl Stage {
             client_secret: &client_secret,
             api: &api.url(),
             files: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/spa"),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
         };
         let vestibule = ground.build(&Texts::default()).await;
         Self { url, issuer, api, recorder, chromium, _vestibule: vestibule }

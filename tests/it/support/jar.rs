@@ -87,7 +87,7 @@ impl Jar {
 
 /// RFC 6265 section 5.3: `Max-Age` decides if it is there, `Expires` otherwise.
 fn is_over(cookie: &cookie::Cookie<'_>) -> bool {
-    let now = i64::try_from(SystemClock.now().as_secs()).unwrap();
+    let now = i64::try_from(SystemClock::default().now().as_secs()).unwrap();
     match (cookie.max_age(), cookie.expires_datetime()) {
         (Some(age), _) => age.whole_seconds() <= 0,
         (None, Some(expires)) => expires.unix_timestamp() <= now,

@@ -56,7 +56,7 @@ impl RealSite {
             client_secret: &options.client_secret,
             api: &api.url,
             files: "dist",
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
         };
         let vestibule = ground.build(&Texts::default()).await;
         Self { url, options, provider, api, recorder, _vestibule: vestibule }
