@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod contract;
+pub mod file;
 pub mod memory;
 pub mod protocol;
 mod recent;
