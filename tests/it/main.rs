@@ -19,6 +19,8 @@ mod issuer;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod ledger_file;
+#[cfg(test)]
 mod login;
 #[cfg(test)]
 mod logout;
