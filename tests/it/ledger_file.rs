@@ -88,7 +88,7 @@ fn acknowledgement(line: &str) -> Option<(u8, u64)> {
 }
 
 fn open(folder: &Path) -> FileStore {
-    FileStore::open(folder, Arc::new(SystemClock), 1 << 30).unwrap()
+    FileStore::open(folder, Arc::new(SystemClock::default()), 1 << 30).unwrap()
 }
 
 fn newest(writer: u8) -> Key {

@@ -27,7 +27,7 @@ fn folder() -> TempDir {
 }
 
 fn open(folder: &TempDir) -> FileStore {
-    FileStore::open(folder.path(), Arc::new(SystemClock), ROOM).expect("opens")
+    FileStore::open(folder.path(), Arc::new(SystemClock::default()), ROOM).expect("opens")
 }
 
 fn file(folder: &TempDir) -> PathBuf {
@@ -242,7 +242,7 @@ async fn waiting_for_a_file_that_another_process_keeps_ends_with_its_name() {
     let _first = open(&folder);
     let patience = Patience { call: Duration::from_millis(50), ..PATIENCE };
     let disk = Disk::new(folder.path()).expect("a folder");
-    let second = FileStore::start(disk, Arc::new(SystemClock), ROOM, patience).expect("opens");
+    let second = FileStore::start(disk, Arc::new(SystemClock::default()), ROOM, patience).expect("opens");
     let error = second.load(key(1)).await.expect_err("held").to_string();
     assert!(error.contains(&format!("another process holds {}", file(&folder).display())), "{error}");
     let error = second.swap(key(1), 0, write("one")).await.expect_err("held").to_string();
@@ -269,7 +269,7 @@ async fn dropping_the_store_writes_what_is_queued_and_frees_the_file() {
 fn folder_and_file_are_for_their_owner_alone() {
     let folder = folder();
     let below = folder.path().join("a/ledger");
-    let _store = FileStore::open(&below, Arc::new(SystemClock), ROOM).expect("opens");
+    let _store = FileStore::open(&below, Arc::new(SystemClock::default()), ROOM).expect("opens");
     let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
     assert_eq!((mode(&below), mode(&below.join("ledger.redb"))), (0o700, 0o600));
     let left: Vec<_> = fs::read_dir(&below).expect("reads").map(|entry| entry.expect("reads").file_name()).collect();
@@ -298,7 +298,7 @@ async fn a_file_that_a_kill_left_half_made_is_made_anew() {
 
 /// What `FileStore::open` says to `folder`.
 fn refusal(folder: &Path) -> String {
-    FileStore::open(folder, Arc::new(SystemClock), ROOM).expect_err("refused").to_string()
+    FileStore::open(folder, Arc::new(SystemClock::default()), ROOM).expect_err("refused").to_string()
 }
 
 #[test]
@@ -402,7 +402,7 @@ async fn a_spoilt_file_is_refused_or_right(contents: &[u8], records: u64, seeds:
         let how = spoil(&mut contents, seed);
         fs::write(file(&folder), contents).expect("writes");
         fs::set_permissions(file(&folder), fs::Permissions::from_mode(0o600)).expect("chmod");
-        match FileStore::open(folder.path(), Arc::new(SystemClock), ROOM) {
+        match FileStore::open(folder.path(), Arc::new(SystemClock::default()), ROOM) {
             Err(error) => {
                 let words = error.to_string();
                 assert!(words.contains(&file(&folder).display().to_string()), "seed {seed}, {how}: {words}");
@@ -470,7 +470,7 @@ async fn a_file_that_is_spoilt_below_a_running_store_costs_answers_and_no_more()
     let folder = folder();
     let patience = Patience { call: Duration::from_secs(20), ..PATIENCE };
     let disk = Disk::new(folder.path()).expect("a folder");
-    let store = Arc::new(FileStore::start(disk, Arc::new(SystemClock), ROOM, patience).expect("opens"));
+    let store = Arc::new(FileStore::start(disk, Arc::new(SystemClock::default()), ROOM, patience).expect("opens"));
     fill(&store, 0..RECORDS, 8_000).await;
     let below = OpenOptions::new().write(true).open(file(&folder)).expect("opens");
     let pages = below.metadata().expect("there").len() / 4096;
@@ -584,7 +584,7 @@ fn moody(folder: &TempDir, patience: Patience) -> (Arc<Mood>, Arc<FileStore>) {
         builder.create_with_backend(MoodyDisk(FileBackend::new(file)?, given.clone()))
     };
     let disk = Disk::with(folder.path(), Box::new(open)).expect("a folder");
-    (mood, Arc::new(FileStore::start(disk, Arc::new(SystemClock), ROOM, patience).expect("opens")))
+    (mood, Arc::new(FileStore::start(disk, Arc::new(SystemClock::default()), ROOM, patience).expect("opens")))
 }
 
 #[tokio::test]
