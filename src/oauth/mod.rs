@@ -19,8 +19,10 @@ mod error;
 mod id_token;
 mod jwks;
 mod jws;
+mod jwt;
 mod login;
 mod logout;
+mod logout_token;
 mod metadata;
 mod pkce;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use error::{CallbackFault, Error, Misbehaviour, Verdict};
 pub use jwks::JwkSet;
 pub use login::{CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
 pub use logout::{TokenHint, end_session_url, revocation_request};
+pub use logout_token::LogoutToken;
 pub use metadata::AuthorizationServerMetadata;
 pub use pkce::PkceVerifier;
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
