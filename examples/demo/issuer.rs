@@ -13,6 +13,8 @@
 pub mod act;
 #[path = "issuer/authorize.rs"]
 mod authorize;
+#[path = "issuer/backchannel.rs"]
+mod backchannel;
 #[path = "issuer/book.rs"]
 mod book;
 #[path = "issuer/logout.rs"]
@@ -45,6 +47,7 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 use vestibule::clock::Clock;
 
+pub use self::backchannel::Told;
 pub use self::book::{Rotation, User};
 pub use self::message::{Endpoint, Fields, Received};
 pub use self::options::{Login, Options};
@@ -111,6 +114,31 @@ impl Issuer {
     pub fn register(&self, redirect_uri: &str, post_logout_redirect_uri: &str) {
         lock(&self.inner.redirect_uris).push(redirect_uri.to_owned());
         lock(&self.inner.post_logout_redirect_uris).push(post_logout_redirect_uri.to_owned());
+    }
+
+    /// Registers where the client is told that a sign-in is over (OpenID Connect Back-Channel Logout). From now on signing
+    /// out here tells it.
+    pub fn register_backchannel_logout(&self, uri: &str) {
+        *lock(&self.inner.backchannel_logout_uri) = Some(uri.to_owned());
+    }
+
+    /// The claims of a good logout token for these, with a `jti` of its own.
+    pub fn logout_claims(&self, sub: Option<&str>, sid: Option<&str>) -> Map<String, Value> {
+        backchannel::claims(&self.inner, sub, sid)
+    }
+
+    /// Sends a logout token, good or bad, to the client's address.
+    ///
+    /// # Errors
+    ///
+    /// No address is registered, or no answer came.
+    pub async fn tell(&self, token: &str) -> io::Result<Told> {
+        backchannel::tell(&self.inner, token).await
+    }
+
+    /// What the client answered when signing out here told it, in this order; `None` for no answer.
+    pub fn told(&self) -> Vec<Option<Told>> {
+        lock(&self.inner.told).clone()
     }
 
     /// Changes how people sign in from now on.
@@ -211,6 +239,10 @@ struct Inner {
     login: Mutex<Login>,
     redirect_uris: Mutex<Vec<String>>,
     post_logout_redirect_uris: Mutex<Vec<String>>,
+    backchannel_logout_uri: Mutex<Option<String>>,
+    /// The sign-ins that have ended and of which the client has not been told yet.
+    untold: Mutex<Vec<Map<String, Value>>>,
+    told: Mutex<Vec<Option<Told>>>,
     script: Script,
     options: Options,
 }
@@ -226,6 +258,9 @@ impl Inner {
             login: Mutex::new(options.login),
             redirect_uris: Mutex::new(options.redirect_uris.clone()),
             post_logout_redirect_uris: Mutex::new(options.post_logout_redirect_uris.clone()),
+            backchannel_logout_uri: Mutex::default(),
+            untold: Mutex::default(),
+            told: Mutex::default(),
             script: Script::default(),
             options,
         }
@@ -272,6 +307,8 @@ impl Inner {
         state("authorization_response_iss_parameter_supported", json!(announce.issuer_parameter));
         if announce.end_session {
             state("end_session_endpoint", at(Endpoint::EndSession));
+            state("backchannel_logout_supported", json!(true));
+            state("backchannel_logout_session_supported", json!(true));
         }
         if announce.revocation {
             state("revocation_endpoint", at(Endpoint::Revoke));
@@ -305,5 +342,8 @@ async fn serve(inner: Arc<Inner>, ConnectInfo(scissors): ConnectInfo<Scissors>, 
     if endpoint == Endpoint::Token {
         tokio::time::sleep(inner.options.token_delay).await;
     }
-    act.play(&scissors, || inner.process(&received)).await
+    let answer = act.play(&scissors, || inner.process(&received)).await;
+    // Before the answer, so that whoever has it knows that the client has been told.
+    backchannel::tell_the_rest(&inner).await;
+    answer
 }

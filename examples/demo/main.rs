@@ -51,6 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..Options::default()
     })
     .await?;
+    issuer.register_backchannel_logout(&format!("{app}/bff/backchannel-logout"));
     let api = Api::start(free_port(9000)?, Guard::Bearer(issuer.introspection())).await?;
 
     let file = folder.path().join("vestibule.toml");

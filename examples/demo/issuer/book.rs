@@ -159,14 +159,22 @@ impl Book {
     }
 
     /// Forgets the sign-in, and revokes what it granted unless that was meant to outlive it (`offline_access`, OpenID
-    /// Connect Core section 11).
-    pub(super) fn sign_out(&mut self, sid: &str) {
+    /// Connect Core section 11). Returns who it was, if a client was given tokens for it.
+    pub(super) fn sign_out(&mut self, sid: &str) -> Option<User> {
         self.logins.retain(|_, login| login.sid != sid);
-        for family in &mut self.families {
-            if family.grant.by.sid == sid && !family.grant.has_scope("offline_access") {
+        let mut user = None;
+        for family in self.families.iter_mut().filter(|family| family.grant.by.sid == sid) {
+            user = Some(family.grant.by.user);
+            if !family.grant.has_scope("offline_access") {
                 family.revoked = true;
             }
         }
+        user
+    }
+
+    /// A name for a logout token that no other has.
+    pub(super) fn logout_name(&self) -> String {
+        self.mint.token("logout")
     }
 
     /// A one-time code for a request that was granted.

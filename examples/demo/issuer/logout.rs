@@ -8,7 +8,7 @@ use url::Url;
 use super::authorize::{is_from_elsewhere, login_cookie};
 use super::message::{Fields, Received, page_reply, see_other};
 use super::serving::lock;
-use super::{Inner, pages};
+use super::{Inner, backchannel, pages};
 
 /// The end-session endpoint. The parameters may come in the query or in a form (section 2).
 ///
@@ -26,7 +26,10 @@ pub(super) fn end_session(inner: &Inner, request: &Received) -> Response {
         (None, false) => return page_reply(StatusCode::OK, pages::confirm_sign_out(&fields.encoded())),
     };
     if let Some(sid) = sid {
-        lock(&inner.book).sign_out(&sid);
+        let ended = lock(&inner.book).sign_out(&sid);
+        if let Some(user) = ended {
+            backchannel::note(inner, user, &sid);
+        }
     }
     match after(inner, fields) {
         After::Redirect(target) => see_other(&target),

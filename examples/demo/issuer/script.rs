@@ -89,6 +89,8 @@ pub enum Document {
     Keys,
     /// The claims of ID tokens, before they are signed.
     IdToken,
+    /// The claims of logout tokens that signing out here sends, before they are signed.
+    LogoutToken,
     /// Successful answers of the token endpoint.
     TokenResponse,
     /// Successful answers of the userinfo endpoint.

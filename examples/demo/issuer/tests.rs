@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
@@ -10,8 +11,9 @@ use sha2::{Digest, Sha256};
 use url::Url;
 use vestibule::clock::{Clock as _, ManualClock, Timestamp};
 
-use super::act::{Act, Hold};
+use super::act::{Act, Hold, Record};
 use super::options::Announce;
+use super::serving::Serving;
 use super::{Document, Endpoint, Issuer, Login, Options, Rotation, User};
 
 const CALLBACK: &str = "http://app.test/bff/callback";
@@ -222,6 +224,41 @@ async fn a_sign_out_without_a_hint_asks_first_and_never_goes_to_a_stranger() {
     let query = [("id_token_hint", hint), ("post_logout_redirect_uri", "http://evil.test/")];
     let answer = bench.get(Endpoint::EndSession, &query, &[]).await;
     assert_eq!((answer.status, answer.headers.get(header::LOCATION)), (StatusCode::BAD_REQUEST, None));
+}
+
+#[tokio::test]
+async fn a_sign_out_tells_the_client_before_it_answers() {
+    let heard = Arc::new(Record::<String>::default());
+    let listener = Serving::start(0, |_| {
+        let heard = Arc::clone(&heard);
+        Router::new().fallback(move |form: String| async move { heard.push(form) })
+    });
+    let listener = listener.await.unwrap();
+    let bench = Bench::start(Options::default()).await;
+    bench.issuer.register_backchannel_logout(&format!("http://{}/told", listener.address()));
+    bench.issuer.script().edit(Document::LogoutToken, |claims| drop(claims.insert("more".to_owned(), json!(1))));
+    let tokens = bench.sign_in().await.json();
+    let sid = bench.issuer.newest_sid();
+    let query = [("id_token_hint", tokens["id_token"].as_str().unwrap())];
+    assert_eq!(bench.get(Endpoint::EndSession, &query, &[]).await.status, StatusCode::OK);
+    // CS-L-04: that this has happened is known as soon as the answer is there.
+    let [form] = &heard.all()[..] else { panic!("told {} times", heard.all().len()) };
+    let token = form.strip_prefix("logout_token=").unwrap();
+    let claims = bench.verified(token).await;
+    assert_eq!((&claims["iss"], &claims["aud"]), (&json!(bench.issuer.url()), &json!("spa-bff")));
+    assert_eq!((&claims["sub"], &claims["sid"], &claims["more"]), (&json!("ada"), &json!(sid), &json!(1)));
+    assert_eq!(claims["events"], json!({ "http://schemas.openid.net/event/backchannel-logout": {} }));
+    assert_eq!(claims["exp"].as_u64().unwrap(), bench.clock.now().as_secs() + 120);
+    assert_eq!(bench.issuer.told()[0].as_ref().unwrap().status, 200);
+
+    // On command, and with a name of its own.
+    let again = bench.issuer.logout_claims(None, Some("sid"));
+    assert_ne!(again["jti"], claims["jti"]);
+    assert_eq!(again.get("sub"), None);
+    bench.issuer.tell("anything").await.unwrap();
+    assert_eq!(heard.all()[1], "logout_token=anything");
+    listener.pause().await;
+    assert!(bench.issuer.tell("anything").await.is_err());
 }
 
 #[tokio::test]
