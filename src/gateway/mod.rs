@@ -6,6 +6,8 @@
 
 pub mod admission;
 pub mod api;
+mod backchannel;
+mod body;
 pub mod broker;
 mod callback;
 pub mod cross_origin;
@@ -37,6 +39,7 @@ use url::Url;
 
 use self::admission::{Admission, Passport};
 pub use self::api::{Failure, Forwarding, UpstreamEdits, Verdict};
+pub use self::body::{Body, BodyError, NoBody};
 use self::broker::{Broker, RefreshPolicy};
 use self::callback::Redemptions;
 use self::cross_origin::{CrossOrigin, Missing};
@@ -220,8 +223,8 @@ impl Gateway {
         Arc::new(Self { seams, settings, vault, broker: Arc::new(broker), redemptions: Redemptions::default() })
     }
 
-    /// Decides what happens to a request.
-    pub async fn decide(self: &Arc<Self>, request: &Parts, peer: Peer) -> Decision {
+    /// Decides what happens to a request. Its body is read only where the decision is to answer it here.
+    pub async fn decide(self: &Arc<Self>, request: &Parts, peer: Peer, body: &mut dyn Body) -> Decision {
         let path = match CanonicalPath::parse(request.uri.path()) {
             Ok(path) => path,
             Err(ambiguous) => return self.refuse(&Refusal::BadRequest(ambiguous.0), request),
@@ -229,7 +232,7 @@ impl Gateway {
         if let Some(endpoint) = path.as_str().strip_prefix(&self.settings.prefix)
             && (endpoint.is_empty() || endpoint.starts_with('/'))
         {
-            return Decision::Respond(self.endpoint(endpoint, request).await);
+            return Decision::Respond(self.endpoint(endpoint, request, body).await);
         }
         let Some(route) = self.settings.routes.find(&path) else {
             return self.refuse(&Refusal::NoRoute, request);
@@ -274,10 +277,11 @@ impl Gateway {
     }
 
     /// Our own endpoints.
-    async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts) -> Answer {
+    async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts, body: &mut dyn Body) -> Answer {
         let allowed: &[Method] = match endpoint {
             "/login" | "/callback" | "/user" | "/session" | "/client.js" => &[Method::GET, Method::HEAD],
             "/logout" => &[Method::POST, Method::GET],
+            "/backchannel-logout" => &[Method::POST],
             _ => return Refusal::NoRoute.answer(request, &self.settings.prefix),
         };
         if !allowed.contains(&request.method) {
@@ -290,6 +294,7 @@ impl Gateway {
             "/session" => self.session(request).await,
             "/logout" if request.method == Method::GET => self.resume_logout(request),
             "/logout" => self.logout(request).await,
+            "/backchannel-logout" => self.backchannel_logout(request, body).await,
             _ => reply::script(user::CLIENT, request),
         }
     }

@@ -357,6 +357,24 @@ pub fn json(value: &Value, request: &Parts) -> Answer {
     without_body_for_head(own(StatusCode::OK, "application/json", value.to_string().into()), request)
 }
 
+/// The issuer's logout is done (OpenID Connect Back-Channel Logout section 2.8).
+pub fn logged_out() -> Answer {
+    own(StatusCode::OK, "text/plain; charset=utf-8", Bytes::new())
+}
+
+/// The issuer's logout is refused. There is one status for every reason; the body is for the issuer's log (section 2.8).
+pub fn logout_refused(error: &'static str, description: &str) -> Answer {
+    // The characters that RFC 6749 section 5.2 leaves to a description.
+    let fit = |it: char| match it {
+        '"' | '\\' => '\'',
+        ' '..='~' => it,
+        _ => '?',
+    };
+    let description: String = description.chars().map(fit).collect();
+    let body = json!({ "error": error, "error_description": description });
+    own(StatusCode::BAD_REQUEST, "application/json", body.to_string().into())
+}
+
 /// The client module.
 pub fn script(text: &'static str, request: &Parts) -> Answer {
     let mut answer = own(StatusCode::OK, "text/javascript; charset=utf-8", Bytes::from_static(text.as_bytes()));

@@ -1,5 +1,6 @@
 //! Ring 4: Pingora, and nothing but Pingora. The hooks in the order in which a request meets them, each a few lines.
 
+mod body;
 mod guard;
 mod local;
 mod peer;
@@ -15,9 +16,10 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, Error, ErrorSource, ErrorType, ImmutStr, Result, RetryType};
 
+use self::body::RequestBody;
 pub use self::guard::{Connections, Guard, Limits};
 pub use self::peer::Peers;
-use crate::gateway::{Decision, Failure, Forwarding, Gateway, Peer, Verdict};
+use crate::gateway::{Decision, Failure, Forwarding, Gateway, NoBody, Peer, Verdict};
 
 /// The proxy engine's side of the gateway.
 #[derive(Debug)]
@@ -82,7 +84,14 @@ impl ProxyHttp for Shell {
         let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
         // Only in tests without a socket is there no address.
         let peer = Peer { address: address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)) };
-        match self.gateway.decide(session.req_header(), peer).await {
+        let decision = if session.as_downstream_mut().is_body_done() {
+            self.gateway.decide(session.req_header(), peer, &mut NoBody).await
+        } else {
+            // The engine keeps the head where it reads the body from, so the head is lent out as a copy.
+            let head = session.req_header().as_owned_parts();
+            self.gateway.decide(&head, peer, &mut RequestBody::of(session)).await
+        };
+        match decision {
             Decision::Respond(answer) => local::respond(session, answer).await.map(|()| true),
             Decision::Forward(forwarding) => {
                 if is_stream(session.req_header()) {

@@ -9,6 +9,8 @@ mod api;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod backchannel;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod input;

@@ -17,7 +17,7 @@ use vestibule::clock::{Clock, Timestamp};
 use vestibule::gateway::broker::RefreshPolicy;
 use vestibule::gateway::cross_origin::CrossOrigin;
 use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
-use vestibule::gateway::{Decision, Forwarding, Gateway, Peer, Seams, Settings, Verdict};
+use vestibule::gateway::{Decision, Forwarding, Gateway, NoBody, Peer, Seams, Settings, Verdict};
 use vestibule::ledger::Ledger;
 use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Protocol};
 use vestibule::secret::Secret;
@@ -205,7 +205,7 @@ impl World {
 
     /// The shell's part: decide, attempt, answer, depart.
     async fn serve(&self, request: Parts, upstream: Duration) -> (StatusCode, HeaderMap) {
-        match self.gateway().decide(&request, peer()).await {
+        match self.gateway().decide(&request, peer(), &mut NoBody).await {
             Decision::Respond(answer) => {
                 tracing::debug!(status = answer.status().as_u16(), body = ?answer.body(), "answered here");
                 (answer.status(), answer.headers().clone())
@@ -292,7 +292,7 @@ impl World {
     }
 
     async fn answered(&self, request: Parts) -> HeaderMap {
-        match self.gateway().decide(&request, peer()).await {
+        match self.gateway().decide(&request, peer(), &mut NoBody).await {
             Decision::Respond(answer) => answer.headers().clone(),
             Decision::Forward(_) => panic!("seed {}: {} was forwarded", self.seed, request.uri),
         }
