@@ -78,6 +78,7 @@ pub(super) struct RawLedger {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLogout {
     pub(super) after: Option<String>,
+    pub(super) strict_typ: Option<bool>,
 }
 
 /// `[cors]`

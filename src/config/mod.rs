@@ -75,6 +75,8 @@ pub struct Config {
     pub cross_origin: CrossOrigin,
     /// Where a logout leads to: a path on this site.
     pub after_logout: String,
+    /// Whether a logout token must call itself one.
+    pub strict_logout_typ: bool,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but should be known: to be logged at every start.

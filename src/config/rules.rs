@@ -47,6 +47,7 @@ pub(super) fn apply(
     let (refresh, ahead) = checker.refresh(&raw.refresh);
     let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);
     let ledger = checker.ledger(raw.ledger);
+    let strict_logout_typ = raw.logout.strict_typ.unwrap_or(false);
     let after_logout = checker.after_logout(raw.logout, public_url);
     let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
     let log = checker.log(&raw.log);
@@ -72,6 +73,7 @@ pub(super) fn apply(
             routes,
             cross_origin,
             after_logout,
+            strict_logout_typ,
             log,
             warnings,
         }),

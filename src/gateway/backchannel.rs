@@ -13,7 +13,7 @@ use super::body::{Body, BodyError};
 use super::reply::{self, Answer};
 use super::{Gateway, Unavailable};
 use crate::ledger::{FirstUse, StoreError};
-use crate::oauth::{self, LogoutToken};
+use crate::oauth::{self, JwkSet, LogoutToken};
 
 /// The longest body that is read: logout tokens are far shorter.
 const MAX_BODY: usize = 64 * 1024;
@@ -97,11 +97,10 @@ impl Gateway {
         let form = body.read(MAX_BODY).await?;
         let raw = logout_token(&form)?;
         let metadata = self.seams.server.metadata().await?;
-        let client = &self.settings.client;
-        let token = self
-            .seams
-            .with_keys(|keys| LogoutToken::verify(&raw, client, &metadata, keys, false, self.seams.clock.now()))
-            .await?;
+        let (client, strict_typ) = (&self.settings.client, self.settings.strict_logout_typ);
+        let verify =
+            |keys: &JwkSet| LogoutToken::verify(&raw, client, &metadata, keys, strict_typ, self.seams.clock.now());
+        let token = self.seams.with_keys(verify).await?;
         // A repeated token is served like the first one: its issuer may not have heard our answer, or heard that the first
         // attempt failed. It is harmless, because it ends nothing that began after it was issued.
         match self.seams.ledger.first_use(token.fingerprint(), token.refused_from()).await? {

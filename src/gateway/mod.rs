@@ -202,6 +202,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Where a logout leads to: a path on this site.
     pub after_logout: String,
+    /// Whether a logout token must call itself one (`typ`).
+    pub strict_logout_typ: bool,
 }
 
 /// Decides about every request of one site.

@@ -13,7 +13,7 @@ use vestibule::clock::SystemClock;
 use crate::issuer::{Endpoint, Issuer, Options, Told};
 use crate::support::browser::Initiator;
 use crate::support::raw::{Answer, Connection, exchange};
-use crate::support::site::{Ground, Site, Texts};
+use crate::support::site::{Ground, Plan, Site, Texts};
 use crate::support::{PATIENCE, plain_client};
 
 const PATH: &str = "/bff/backchannel-logout";
@@ -150,6 +150,15 @@ async fn other_tokens_of_the_issuer_are_no_logout_tokens() {
         site.issuer.canaries().into_iter().filter(|text| text.matches('.').count() == 2).collect();
     assert_eq!(id_tokens.len(), 1);
     is_refused(&send(&site, &form_post(&form(&id_tokens[0]))).await, "events does not hold the logout event");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn strictly_only_logout_jwt_is_a_logout_token() {
+    // ASVS-10.5.5, BCL-4-01
+    let site = Site::planned(Plan { more: "[logout]\nstrict_typ = true".to_owned(), ..Plan::default() }).await;
+    is_refused(&send(&site, &form_post(&form(&token(&site, "JWT", |_| {})))).await, "typ is not logout+jwt");
+    is_done(&send(&site, &form_post(&form(&token(&site, "logout+jwt", |_| {})))).await);
     site.stop().await;
 }
 

@@ -335,6 +335,7 @@ fn settings() -> Settings {
         cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
         trusted_proxies: Vec::new(),
         after_logout: "/".to_owned(),
+        strict_logout_typ: false,
     }
 }
 
