@@ -12,8 +12,10 @@ use url::form_urlencoded;
 use super::body::{Body, BodyError};
 use super::reply::{self, Answer};
 use super::{Gateway, Unavailable};
-use crate::ledger::{FirstUse, StoreError};
-use crate::oauth::{self, JwkSet, LogoutToken};
+use crate::ledger::protocol::EndReason;
+use crate::ledger::tombstone::Tombstone;
+use crate::ledger::{FirstUse, Key, StoreError};
+use crate::oauth::{self, JwkSet, LoginTransaction, LogoutToken};
 
 /// The longest body that is read: logout tokens are far shorter.
 const MAX_BODY: usize = 64 * 1024;
@@ -110,16 +112,26 @@ impl Gateway {
         Ok(self.end_from_outside(&token).await?)
     }
 
-    /// Ends what the token names: the session of its `sid`, or without one all sessions of its `sub`.
+    /// Ends what the token names: the session of its `sid`, or without one all sessions of its `sub` (section 2.7). What
+    /// was established by a later ID token goes on.
     ///
     /// # Errors
     /// If the ledger cannot be asked. It may be repeated.
     async fn end_from_outside(&self, token: &LogoutToken) -> Result<(), StoreError> {
-        tracing::info!(
-            target: "audit",
-            event = "logout.backchannel",
-            one_session = token.issuer_session().is_some(),
-        );
+        let issuer = token.issuer().as_str();
+        let one_session = token.issuer_session().map(|sid| Key::issuer_session(issuer, sid));
+        let key = one_session.or_else(|| token.subject().map(|subject| Key::subject(issuer, subject)));
+        // A login that is being finished now may yet bring an ID token that is older than the logout.
+        let longest = self.settings.session.absolute + LoginTransaction::LIFETIME;
+        let tombstone = Tombstone {
+            reason: EndReason::IssuerLogout,
+            issued_until: token.issued_at(),
+            keep_until: self.seams.clock.now() + longest,
+        };
+        if let Some(key) = key {
+            self.seams.ledger.bury(key, tombstone).await?;
+        }
+        tracing::info!(target: "audit", event = "logout.backchannel", one_session = one_session.is_some());
         Ok(())
     }
 }

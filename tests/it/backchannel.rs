@@ -369,7 +369,7 @@ async fn an_issuer_that_has_never_been_heard_of_gets_400_and_can_try_again() {
         client_secret: client_secret.expose(),
         api: "http://127.0.0.1:9",
         files: "dist",
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SystemClock::default()),
     };
     let vestibule = ground.build(&Texts::default()).await;
     let token = issuer.sign("logout+jwt", &issuer.logout_claims(None, Some("sid-1"))).unwrap();

@@ -19,6 +19,8 @@ mod input;
 #[path = "../../examples/demo/issuer.rs"]
 mod issuer;
 #[cfg(test)]
+mod issuer_logout;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod ledger_file;
