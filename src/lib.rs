@@ -48,6 +48,7 @@ pub mod issuer;
 pub mod ledger;
 pub mod oauth;
 pub mod proxy;
+pub mod roots;
 pub mod secret;
 pub mod server;
 pub mod session;

@@ -1,15 +1,12 @@
 //! One HTTP client with every limit set: no redirects, no proxy from the environment, bounded time and size.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use crate::gateway::SendError;
+use crate::roots::{self, RootsError};
 
 /// The client.
 #[derive(Debug)]
@@ -35,29 +32,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 impl Transport {
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, TransportError> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        let (_, unreadable) = roots.add_parsable_certificates(system.certs);
-        if unreadable > 0 {
-            tracing::debug!(unreadable, "some of the system's roots of trust cannot be read");
-        }
-        if let Some(path) = ca_file {
-            let named = || TransportError::CaFile(path.display().to_string());
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|_| named())?;
-            let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|_| named())?;
-            if certificates.is_empty() {
-                return Err(named());
-            }
-            roots.add_parsable_certificates(certificates);
-        }
-        if roots.is_empty() {
-            tracing::warn!("no roots of trust were found: an https issuer cannot be verified; install ca-certificates");
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = roots::client_config(ca_file, "an https issuer").map_err(|error| match error {
+            RootsError::File(path) => TransportError::CaFile(path),
+            RootsError::Tls(error) => TransportError::Tls(error),
+        })?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
