@@ -14,6 +14,7 @@ pub mod file;
 pub mod memory;
 pub mod protocol;
 mod recent;
+pub mod redis;
 mod store;
 pub mod tombstone;
 pub mod view;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::protocol::{Change, Operation, Reassert, Record};
-use self::recent::Recent;
+use self::recent::{Lately, Recent};
 pub use self::store::{Changes, Heard, Key, Loaded, Position, Store, StoreError, Swapped, Write};
 use self::tombstone::{Lineage, Tombstone};
 use self::view::{Moment, Note, Standing, View};
@@ -325,14 +326,12 @@ impl Ledger {
 
     /// Writes once more what this process has written lately. Says whether all of it could be.
     async fn reassert(&self) -> bool {
-        let (records, tombstones) = self.recent.since(self.clock.uptime());
-        for (session, record) in records {
-            if self.apply(session, &Reassert(record)).await.is_err() {
-                return false;
-            }
-        }
-        for (key, tombstone) in tombstones {
-            if self.bury(key, tombstone).await.is_err() {
+        for written in self.recent.all(self.clock.uptime()) {
+            let stored = match written {
+                Lately::Session(session, record) => self.apply(session, &Reassert(*record)).await,
+                Lately::Tombstone(key, tombstone) => self.bury(key, tombstone).await,
+            };
+            if stored.is_err() {
                 return false;
             }
         }

@@ -20,6 +20,12 @@ struct Written {
     swept: Option<Duration>,
 }
 
+/// One thing that was written.
+pub(super) enum Lately {
+    Session(SessionId, Box<Record>),
+    Tombstone(Key, Tombstone),
+}
+
 /// A failover takes some ten seconds until it is noticed, and as long until it is done.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// At most so many of each kind. Beyond that a failover may lose the rest: of a refresh the browser has a copy.
@@ -43,13 +49,13 @@ impl Recent {
     }
 
     /// What was written within the time that is remembered.
-    pub(super) fn since(&self, now: Duration) -> (Vec<(SessionId, Record)>, Vec<(Key, Tombstone)>) {
+    pub(super) fn all(&self, now: Duration) -> Vec<Lately> {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         written.swept = None;
         written.sweep(now);
-        let sessions = written.sessions.iter().map(|(session, (_, record))| (*session, record.clone())).collect();
-        let tombstones = written.tombstones.iter().map(|(key, (_, tombstone))| (*key, *tombstone)).collect();
-        (sessions, tombstones)
+        let sessions = written.sessions.iter().map(|(id, (_, record))| Lately::Session(*id, Box::new(record.clone())));
+        let tombstones = written.tombstones.iter().map(|(key, (_, tombstone))| Lately::Tombstone(*key, *tombstone));
+        sessions.chain(tombstones).collect()
     }
 }
 

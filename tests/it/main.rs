@@ -25,6 +25,8 @@ mod layering;
 #[cfg(test)]
 mod ledger_file;
 #[cfg(test)]
+mod ledger_redis;
+#[cfg(test)]
 mod login;
 #[cfg(test)]
 mod logout;

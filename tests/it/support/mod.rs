@@ -8,6 +8,7 @@ pub(crate) mod op;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod recorder;
+pub(crate) mod redis;
 pub(crate) mod site;
 pub(crate) mod source;
 
