@@ -12,8 +12,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LedgerSettings, Problems, RouteSettings, TargetSettings};
 use crate::gateway::route::Access;
+use crate::ledger::redis::Mode;
 use crate::oauth::ClientAuthentication;
 use crate::server::{self, StartError};
+use crate::session::Placement;
 use crate::session::cookies::SameSite;
 use crate::session::keyring::KeyRing;
 use crate::telemetry;
@@ -122,12 +124,12 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "site       {}, listening on {}", config.public_url.origin().ascii_serialization(), config.listen)?;
         writeln!(f, "cookie     {}", cookie(config))?;
         let (idle, absolute) = (in_words(config.session.idle), in_words(config.session.absolute));
-        writeln!(f, "sessions   sealed in the cookie; over after {idle} without use, {absolute} after the login")?;
-        match config.ledger {
-            LedgerSettings::Memory { max_bytes } => {
-                writeln!(f, "ledger     in memory, {} MiB at most", max_bytes >> 20)?;
-            }
-        }
+        let place = match config.cookies.placement {
+            Placement::Cookie => "sealed in the cookie",
+            Placement::Ledger => "sealed in the ledger",
+        };
+        writeln!(f, "sessions   {place}; over after {idle} without use, {absolute} after the login")?;
+        writeln!(f, "ledger     {}", ledger(&config.ledger))?;
         writeln!(f, "routes")?;
         let width = config.routes.iter().map(|route| route.path.len()).max().unwrap_or_default();
         for route in &config.routes {
@@ -137,6 +139,25 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "warning: {warning}")?;
         }
         Ok(())
+    }
+}
+
+fn ledger(settings: &LedgerSettings) -> String {
+    match settings {
+        LedgerSettings::Memory { max_bytes } => format!("in memory, {} MiB at most", max_bytes >> 20),
+        LedgerSettings::File { folder, max_bytes } => {
+            format!("in {}, {} MiB at most; for one process", folder.join("ledger.redb").display(), max_bytes >> 20)
+        }
+        LedgerSettings::Redis(redis) => {
+            let nodes: Vec<_> = redis.nodes.iter().map(ToString::to_string).collect();
+            let how = match &redis.mode {
+                Mode::Single => "Redis".to_owned(),
+                Mode::Sentinel { master, .. } => format!("Redis, the master {master:?} by the sentinels"),
+                Mode::Cluster => "a Redis cluster with".to_owned(),
+            };
+            let tls = if redis.tls.is_some() { "by TLS" } else { "in clear text" };
+            format!("{how} {}, {tls}", nodes.join(" "))
+        }
     }
 }
 

@@ -11,7 +11,8 @@
 //!                            ├──────> ledger     (what the proxy itself must remember; only sealed bytes)
 //!                            └ trait AuthorizationServer, implemented by `issuer` (reqwest)
 //!  main ─> cli ─> server (composition root) ─> all of the above, once, at start-up
-//!                   └────> config (TOML, env, files) ─> produces the rings' own settings types
+//!                   ├────> config (TOML, env, files) ─> produces the rings' own settings types
+//!                   └────> admin (own listener: health)
 //! ```
 //!
 //! # Rules
@@ -40,6 +41,7 @@
 //! `gateway/callback.rs` opens it and consumes it step by step: [`oauth::CodeRedemption`], [`oauth::PendingLogin`],
 //! [`oauth::VerifiedLogin`], [`session::Session::establish`].
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -12,14 +12,17 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use tokio::sync::watch;
 
+use crate::admin::{self, Health};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, CookieSettings, LedgerSettings, TargetSettings};
 use crate::gateway::files::{Files, FilesError};
 use crate::gateway::route::{Route, RouteTable, Target, Upstream};
 use crate::gateway::{Gateway, Seams, Settings};
 use crate::issuer::{HttpIssuer, TransportError};
-use crate::ledger::Ledger;
+use crate::ledger::file::{FileStore, OpenError};
 use crate::ledger::memory::MemoryStore;
+use crate::ledger::redis::{RedisSettings, RedisSettingsError, RedisStore};
+use crate::ledger::{Ledger, Store};
 use crate::proxy::{Connections, Guard, Peers, Shell};
 use crate::secret::Random;
 use crate::session::keyring::Sealer;
@@ -35,6 +38,15 @@ pub enum StartError {
     /// The issuer cannot be spoken to.
     #[error(transparent)]
     Issuer(#[from] TransportError),
+    /// The address for administrators cannot be listened on.
+    #[error("admin.listen: {0} cannot be listened on ({1}); choose a free address, or end what holds it")]
+    Admin(SocketAddr, std::io::Error),
+    /// The ledger's file cannot be used.
+    #[error("ledger.path: {0}")]
+    LedgerFile(#[from] OpenError),
+    /// The ledger's servers cannot be used.
+    #[error("ledger: {0}")]
+    LedgerServers(#[from] RedisSettingsError),
     /// The files of a route cannot be read.
     #[error("route.files: {0}")]
     Files(#[from] FilesError),
@@ -58,8 +70,20 @@ pub struct Running {
     tasks: Arc<Tasks>,
     /// Work that never ends by itself: dropped at the end.
     service: Tasks,
+    /// Closed at the very end, so that a successor need not repair it.
+    file: Option<Arc<FileStore>>,
     drain: Duration,
 }
+
+/// The ledger's store, and by what it has to be looked after.
+struct Opened {
+    store: Arc<dyn Store>,
+    file: Option<Arc<FileStore>>,
+    redis: Option<Arc<RedisStore>>,
+}
+
+/// Servers are asked this often whether they can be trusted with a ledger.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// The operating system's random numbers.
 struct SystemRandom;
@@ -155,9 +179,7 @@ impl Server {
 
         let (tasks, service) = (Arc::new(Tasks::default()), Tasks::default());
         let issuer = Arc::new(HttpIssuer::new(config.issuer.clone(), config.plain_http, config.issuer_ca.as_deref())?);
-        let store = match config.ledger {
-            LedgerSettings::Memory { max_bytes } => Arc::new(MemoryStore::new(Arc::clone(&clock), max_bytes)),
-        };
+        let Opened { store, file, redis } = open_ledger(&config.ledger, &clock)?;
         let ledger = Arc::new(Ledger::new(store, Arc::clone(&clock)));
         let routes = open_routes(&config, &service).await?;
         let peers = Arc::new(Peers::find(routes.upstreams()).await);
@@ -168,6 +190,13 @@ impl Server {
             ledger: Arc::clone(&ledger),
             server: Arc::clone(&issuer) as Arc<_>,
         };
+        if let Some(wanted) = config.admin {
+            let listener = tokio::net::TcpListener::bind(wanted).await;
+            let listener = listener.map_err(|error| StartError::Admin(wanted, error))?;
+            let health = Arc::new(Health::new(Arc::clone(&ledger), Arc::clone(&issuer) as Arc<_>));
+            let connections = Arc::new(Tasks::default());
+            service.spawn(async move { admin::serve(listener, health, connections).await });
+        }
         let (limits, drain) = (config.limits, config.drain);
         let (gateway, public_url) = gateway(config, routes, seams);
 
@@ -185,6 +214,11 @@ impl Server {
 
         service.spawn(async move { issuer.keep_fresh().await });
         service.spawn(async move { peers.keep_found().await });
+        if let Some(redis) = redis {
+            service.spawn(async move { watch_redis(&redis).await });
+        }
+        let follower = Arc::clone(&ledger);
+        service.spawn(async move { follower.follow().await });
         service.spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(60)).await;
@@ -192,7 +226,7 @@ impl Server {
             }
         });
         tracing::info!(%address, %public_url, "ready");
-        Ok(Running { address, shutdown, connections, tasks, service, drain })
+        Ok(Running { address, shutdown, connections, tasks, service, file, drain })
     }
 }
 
@@ -212,6 +246,11 @@ impl Running {
             tracing::warn!("some refreshes were still on their way when the time for draining was over");
         }
         drop(self.service);
+        if let Some(file) = self.file
+            && !file.close().await
+        {
+            tracing::warn!("the ledger's file was not closed in time; whoever opens it next has to repair it");
+        }
     }
 }
 
@@ -239,6 +278,49 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
         strict_logout_typ: config.strict_logout_typ,
     };
     (Gateway::new(seams, settings, vault), config.public_url)
+}
+
+fn open_ledger(settings: &LedgerSettings, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
+    Ok(match settings {
+        LedgerSettings::Memory { max_bytes } => {
+            Opened { store: Arc::new(MemoryStore::new(Arc::clone(clock), *max_bytes)), file: None, redis: None }
+        }
+        LedgerSettings::File { folder, max_bytes } => {
+            let file = Arc::new(FileStore::open(folder, Arc::clone(clock), *max_bytes)?);
+            Opened { store: Arc::clone(&file) as Arc<_>, file: Some(file), redis: None }
+        }
+        LedgerSettings::Redis(settings) => {
+            let redis = Arc::new(RedisStore::new(RedisSettings::clone(settings))?);
+            Opened { store: Arc::clone(&redis) as Arc<_>, file: None, redis: Some(redis) }
+        }
+    })
+}
+
+/// Tells what the ledger's servers are, and whenever that changes: a server that evicts or forgets has to be known.
+async fn watch_redis(redis: &RedisStore) {
+    let mut told = None;
+    loop {
+        let found = redis.check().await.map_err(|error| error.to_string());
+        if told.as_ref() != Some(&found) {
+            match &found {
+                Ok(servers) => {
+                    for server in servers {
+                        tracing::info!(server = %server.node, version = server.version, replicas = server.replicas, "the ledger answers");
+                        if !server.durable {
+                            tracing::warn!(
+                                server = %server.node,
+                                "this server keeps nothing over a restart: sessions that were ended then work again, and \
+                                 those in the ledger are lost; write `appendonly yes` there"
+                            );
+                        }
+                    }
+                }
+                Err(error) => tracing::error!(error, "the ledger cannot be used; requests that need it get 503"),
+            }
+            told = Some(found);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Reads the files of the routes that serve some, and keeps them up to date.

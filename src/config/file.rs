@@ -70,7 +70,26 @@ pub(super) struct RawRefresh {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLedger {
     pub(super) backend: Option<String>,
+    pub(super) path: Option<String>,
     pub(super) max_bytes: Option<Amount>,
+    pub(super) url: Option<String>,
+    pub(super) urls: Option<Vec<String>>,
+    pub(super) sentinel: Option<String>,
+    pub(super) cluster: Option<bool>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<RawSecret>,
+    pub(super) sentinel_username: Option<String>,
+    pub(super) sentinel_password: Option<RawSecret>,
+    pub(super) ca_file: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) timeout: Option<Amount>,
+}
+
+/// `[admin]`
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAdmin {
+    pub(super) listen: Option<String>,
 }
 
 /// `[logout]`
@@ -118,6 +137,7 @@ pub(super) struct RawInsecure {
     pub(super) plain_http_cookies: bool,
     pub(super) plain_http_issuer: bool,
     pub(super) plain_http_upstreams: bool,
+    pub(super) plain_redis: bool,
     pub(super) inline_secrets: bool,
     pub(super) stale_endings: bool,
 }
@@ -154,6 +174,7 @@ pub(super) struct RawConfig {
     pub(super) session: RawSession,
     pub(super) refresh: RawRefresh,
     pub(super) ledger: RawLedger,
+    pub(super) admin: RawAdmin,
     pub(super) logout: RawLogout,
     pub(super) csrf: Option<String>,
     pub(super) cors: RawCors,
@@ -200,6 +221,7 @@ impl RawConfig {
             session: reader.table("session", "session", tables.session),
             refresh: reader.table("refresh", "refresh", tables.refresh),
             ledger: reader.table("ledger", "ledger", tables.ledger),
+            admin: reader.table("admin", "admin", tables.admin),
             logout: reader.table("logout", "logout", tables.logout),
             csrf: tables.csrf,
             cors: reader.table("cors", "cors", tables.cors),
@@ -229,6 +251,7 @@ struct Tables {
     session: Table,
     refresh: Table,
     ledger: Table,
+    admin: Table,
     logout: Table,
     cors: Table,
     route: Vec<Table>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::file::RawIssuer;
 use super::problem::{Flaw, quoted};
 use super::rules::{Checker, over_tls};
-use super::value::{choice, web_url};
+use super::value::{certificates, choice, web_url};
 use crate::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Issuer, PlainHttp, Protocol};
 
 /// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
@@ -141,14 +141,4 @@ fn scope(text: &str) -> Result<String, Flaw> {
         return Err(Flaw::new(format!("{} is not a single scope", quoted(text)), remedy));
     }
     Ok(text.to_owned())
-}
-
-/// A file that has certificates in it.
-fn certificates(file: PathBuf) -> Result<PathBuf, Flaw> {
-    let shown = quoted(&file.to_string_lossy());
-    match std::fs::read_to_string(&file) {
-        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(file),
-        Ok(_) => Err(Flaw::new(format!("{shown} holds no certificate"), "name a file in PEM form")),
-        Err(error) => Err(Flaw::new(format!("{shown} cannot be read ({error})"), "correct the path")),
-    }
 }

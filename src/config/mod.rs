@@ -6,6 +6,7 @@
 
 mod file;
 mod issuer;
+mod ledger;
 mod problem;
 mod reader;
 mod routes;
@@ -27,6 +28,7 @@ pub use self::problem::{Problem, Problems};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::route::Access;
+use crate::ledger::redis::RedisSettings;
 use crate::oauth::{Client, Issuer, PlainHttp};
 use crate::proxy::Limits;
 use crate::session::cookies::{CookieNames, SameSite};
@@ -69,6 +71,8 @@ pub struct Config {
     pub refresh: RefreshPolicy,
     /// Where the proxy keeps what it has to remember itself.
     pub ledger: LedgerSettings,
+    /// Where health can be asked for, if anywhere.
+    pub admin: Option<SocketAddr>,
     /// Where requests go, in the order of the file. At least one.
     pub routes: Vec<RouteSettings>,
     /// The defence against other sites.
@@ -97,8 +101,17 @@ pub struct CookieSettings {
 }
 
 /// Where the proxy keeps what it has to remember itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum LedgerSettings {
+    /// In a file of this machine, for one process at a time.
+    File {
+        /// The folder that it lies in.
+        folder: PathBuf,
+        /// The most that what is live in it may take, in bytes.
+        max_bytes: usize,
+    },
+    /// In Redis or Valkey, for several processes.
+    Redis(Box<RedisSettings>),
     /// In this process. A restart forgets it.
     Memory {
         /// The most that it may take, in bytes.

@@ -12,13 +12,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::file::{Amount, RawConfig, RawCors, RawInsecure, RawLedger, RawLog, RawLogout, RawRefresh, RawServer};
+use super::file::{Amount, RawAdmin, RawConfig, RawCors, RawInsecure, RawLog, RawLogout, RawRefresh, RawServer};
 use super::problem::{Findings, Flaw, Problems, quoted};
 use super::value::{
-    Sources, as_usize, canonical_path, choice, count, foreign_origin, is_clear_text, listen_address, network, site_url,
-    size, span,
+    Sources, canonical_path, choice, count, foreign_origin, is_clear_text, listen_address, network, site_url, size,
+    span,
 };
-use super::{Config, LedgerSettings, issuer, routes, session};
+use super::{Config, issuer, ledger, routes, session};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::return_to::ReturnTo;
@@ -46,7 +46,8 @@ pub(super) fn apply(
     let routes = routes::apply(&mut checker, raw.routes, public_url, prefix);
     let (refresh, ahead) = checker.refresh(&raw.refresh);
     let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);
-    let ledger = checker.ledger(raw.ledger);
+    let ledger = ledger::apply(&mut checker, raw.ledger);
+    let admin = checker.admin(&raw.admin);
     let strict_logout_typ = raw.logout.strict_typ.unwrap_or(false);
     let after_logout = checker.after_logout(raw.logout, public_url);
     let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
@@ -70,6 +71,7 @@ pub(super) fn apply(
             session: session.policy,
             refresh,
             ledger,
+            admin,
             routes,
             cross_origin,
             after_logout,
@@ -154,13 +156,29 @@ impl Checker<'_> {
         raw.iter().filter_map(|text| self.check(key, read(text))).collect()
     }
 
+    /// Notes what is allowed and should be known.
+    pub(super) fn warn(&mut self, what: &str) {
+        self.warnings.push(what.to_owned());
+    }
+
+    fn admin(&mut self, raw: &RawAdmin) -> Option<SocketAddr> {
+        self.or("admin.listen", raw.listen.as_deref(), None, |text| listen_address(text).map(Some))
+    }
+
     fn warn_of_what_is_insecure(&mut self) {
-        let RawInsecure { plain_http_cookies, plain_http_issuer, plain_http_upstreams, inline_secrets, stale_endings } =
-            self.insecure;
+        let RawInsecure {
+            plain_http_cookies,
+            plain_http_issuer,
+            plain_http_upstreams,
+            plain_redis,
+            inline_secrets,
+            stale_endings,
+        } = self.insecure;
         let switches = [
             ("plain_http_cookies", plain_http_cookies, "whoever is on the way can take over any session"),
             ("plain_http_issuer", plain_http_issuer, "whoever is on the way can read every token and forge any login"),
             ("plain_http_upstreams", plain_http_upstreams, "whoever is on the way can read the access tokens"),
+            ("plain_redis", plain_redis, "whoever is on the way can end any session, and revive any that has ended"),
             ("stale_endings", stale_endings, "while the ledger is down, a copied cookie outlives its session"),
             ("inline_secrets", inline_secrets, "whoever reads the configuration file knows the secrets"),
         ];
@@ -203,22 +221,6 @@ impl Checker<'_> {
             stale_endings: self.insecure.stale_endings,
         };
         (policy, self.span("refresh.ahead", raw.ahead.as_ref(), 60, 5, 3600))
-    }
-
-    fn ledger(&mut self, raw: RawLedger) -> Option<LedgerSettings> {
-        let max_bytes = self.or("ledger.max_bytes", raw.max_bytes, 64 << 20, |it| size(&it, 1 << 20..=1 << 40));
-        let memory = LedgerSettings::Memory { max_bytes: as_usize(max_bytes) };
-        let remedy = "write \"memory\": a restart then forgets which sessions were ended";
-        let ledger = self.required("ledger.backend", raw.backend, remedy, |text| choice(&text, &[("memory", memory)]));
-        if ledger.is_some() {
-            self.warnings.push(
-                "ledger.backend is \"memory\": a restart forgets which sessions were ended, so that a copied cookie of one \
-                 works again, and the result of a refresh that did not reach its browser, so that it has to sign in again; \
-                 other replicas know nothing of it"
-                    .to_owned(),
-            );
-        }
-        ledger
     }
 
     fn after_logout(&mut self, raw: RawLogout, public_url: Option<&Url>) -> String {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
@@ -131,13 +131,16 @@ pub(super) fn foreign_origin(text: &str) -> Result<String, Flaw> {
 
 /// Whether what is sent to `url` can be read on its way: plain http to another machine.
 pub(super) fn is_clear_text(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && !loopback
+    url.scheme() == "http" && !url.host().is_some_and(|host| is_this_machine(&host))
+}
+
+/// Whether what is sent to `host` stays on this machine.
+pub(super) fn is_this_machine<S: AsRef<str>>(host: &Host<S>) -> bool {
+    match host {
+        Host::Domain(name) => name.as_ref() == "localhost" || name.as_ref().ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
 }
 
 /// A path in the form that requests are compared in.
@@ -168,6 +171,16 @@ pub(super) fn method(text: &str) -> Result<Method, Flaw> {
     let method =
         Method::from_bytes(text.as_bytes()).ok().filter(|_| !text.bytes().any(|byte| byte.is_ascii_lowercase()));
     method.ok_or_else(|| Flaw::new(format!("{} is not a method", quoted(text)), "write it in capitals, as in \"GET\""))
+}
+
+/// A file that has certificates in it.
+pub(super) fn certificates(file: PathBuf) -> Result<PathBuf, Flaw> {
+    let shown = quoted(&file.to_string_lossy());
+    match std::fs::read_to_string(&file) {
+        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(file),
+        Ok(_) => Err(Flaw::new(format!("{shown} holds no certificate"), "name a file in PEM form")),
+        Err(error) => Err(Flaw::new(format!("{shown} cannot be read ({error})"), "correct the path")),
+    }
 }
 
 /// Where secrets are taken from.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use toml::{Table, Value};
-use vestibule::config::{Config, Problems};
+use vestibule::config::{Config, LedgerSettings, Problems};
 
 const MINIMAL: &str = include_str!("../../conf/minimal.toml");
 const REFERENCE: &str = include_str!("../../conf/vestibule.toml");
@@ -55,8 +55,8 @@ fn the_minimal_configuration_is_enough() {
     assert_eq!(config.client.redirect_uri, "https://app.example.com/bff/callback");
     assert_eq!(config.issuer.as_str(), "https://login.example.com/realms/acme");
     assert_eq!(config.routes.len(), 2);
-    // Nothing in it is insecure; only the forgetful ledger is worth a word.
-    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    // Nothing in it is worth a word.
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn the_reference_writes_every_default_as_it_is() {
         ("server", &["public_url"]),
         ("issuer", &["url", "client_id", "client_secret"]),
         ("session", &["keys"]),
-        ("ledger", &["backend"]),
+        ("ledger", &["path"]),
     ];
     let mut bare: Table = toml::from_str(REFERENCE).unwrap();
     bare.retain(|name, _| name == "route" || required.iter().any(|(table, _)| *table == name));
@@ -153,7 +153,9 @@ fn all_problems_come_at_once_in_the_order_of_the_file() {
         max_cookie_bytes = "1MiB"
 
         [ledger]
-        backend = "redis"
+        backend = "postgres"
+        path = "ledger"
+        timeout = "1h"
 
         [cors]
         origins = ["*"]
@@ -194,7 +196,8 @@ fn all_problems_come_at_once_in_the_order_of_the_file() {
     session.idle: 7200 s is longer than session.absolute, 3600 s; lower it, or raise session.absolute
     session.same_site: "none" is not known; write "strict" or "lax"
     session.max_cookie_bytes: "1MiB" is out of range; write bytes, or a text such as "512KiB", "64MiB", from 1024 to 16384
-    ledger.backend: "redis" is not known; write "memory"
+    ledger.backend: "postgres" is not known; write "file" or "redis" or "memory"
+    ledger.timeout: it says nothing to the back end "file"; take it out, or write ledger.backend = "redis"
     cors.origins: "*" is not an http or https URL; write for example "https://host.example.com"
     route["/api/../admin"].path: "/api/../admin" contains a dot segment; write it without: no request with such a path is let through
     route["/api/../admin"].upstream: "http://api.internal:9000" is plain http, and not on this machine; write an https URL, or set insecure.plain_http_upstreams
@@ -231,7 +234,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     let text = minimal_with(&[
         ("", "crsf = \"header\""),
         ("[server]", "csrf = \"header\"\npublicurl = \"https://app.example.com\"\ntls = \"on\""),
-        ("[ledger]", "path = \"/var/lib/vestibule\""),
+        ("[ledger]", "folder = \"/var/lib/vestibule\""),
         ("[[route]]", "auht = \"api\"\ncookie_name = \"a\""),
     ]);
     insta::assert_snapshot!(report(&format!("{text}\n[sesion]\nidle = 5\n")), @r#"
@@ -239,7 +242,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     server.csrf: there is no such key; write `csrf` at the top of the file, before the first table
     server.publicurl: there is no such key; did you mean `public_url`?
     server.tls: there is no such key; remove it; known here: connections, drain, listen, max_body_bytes, prefix, public_url, trusted_proxies, workers
-    ledger.path: there is no such key; remove it; known here: backend, max_bytes
+    ledger.folder: there is no such key; remove it; known here: backend, ca_file, cluster, max_bytes, password, path, prefix, sentinel, sentinel_password, sentinel_username, timeout, url, urls, username
     route["/api/"].auht: there is no such key; did you mean `auth`?
     route["/api/"].cookie_name: there is no such key; write `cookie_name` in [session]
     sesion: there is no such key; did you mean `session`?
@@ -255,7 +258,7 @@ fn an_empty_file_is_told_what_it_lacks() {
     issuer.client_secret: is missing; write { file = "…" } or { env = "…" }
     route: there is no [[route]]; write one, with a path, an upstream (or files) and auth
     session.keys: is missing; write [{ file = "…" }], and make the file with `vestibule keygen`
-    ledger.backend: is missing; write "memory": a restart then forgets which sessions were ended
+    ledger.path: is missing; write a folder that outlives a restart, such as "/var/lib/vestibule"
     "#);
 }
 
@@ -348,6 +351,7 @@ fn each_mistake_is_told_by_itself() {
         ("[session]", "absolute = \"401d\"", "session.absolute", "out of range"),
         ("[refresh]", "wait = \"2m\"", "refresh.wait", "from 1 to 60"),
         ("[ledger]", "max_bytes = 5", "ledger.max_bytes", "5 is out of range"),
+        ("[ledger]", "url = \"rediss://redis.test\"", "ledger.url", "says nothing to the back end \"file\""),
         ("[logout]", "after = \"https://evil.test/\"", "logout.after", "does not stay on this site"),
         ("[logout]", "after = \"//evil.test/\"", "logout.after", "does not stay on this site"),
         ("[cors]", "origins = [\"https://other.test/\"]", "cors.origins", "write \"https://other.test\""),
@@ -440,11 +444,10 @@ fn the_check_command_says_what_was_understood_or_what_is_wrong() {
     site       https://app.example.com, listening on 0.0.0.0:8080
     cookie     __Host-Http-vestibule; Secure; HttpOnly; SameSite=Strict
     sessions   sealed in the cookie; over after 1 h without use, 12 h after the login
-    ledger     in memory, 64 MiB at most
+    ledger     in /var/lib/vestibule/ledger.redb, 1024 MiB at most; for one process
     routes
       /api/  api       http://127.0.0.1:9000/  GET HEAD POST PUT PATCH DELETE OPTIONS
       /      none      files in dist  GET HEAD
-    warning: ledger.backend is "memory": a restart forgets which sessions were ended, so that a copied cookie of one works again, and the result of a refresh that did not reach its browser, so that it has to sign in again; other replicas know nothing of it
     "#);
 
     // What keygen prints is a key, and nothing else.
@@ -499,4 +502,60 @@ fn the_issuer_is_kept_letter_by_letter() {
 fn a_file_that_cannot_be_read_is_a_problem_like_any_other() {
     let problems = Config::load(Path::new("/nowhere/vestibule.toml")).unwrap_err().to_string();
     assert!(problems.starts_with("--config: \"/nowhere/vestibule.toml\" cannot be read"), "{problems}");
+}
+
+/// What is said of a `[ledger]` in Redis.
+fn redis(lines: &str) -> Result<String, String> {
+    let text = MINIMAL.replace("path = \"/var/lib/vestibule\"", &format!("backend = \"redis\"\n{lines}"));
+    let world = world();
+    let config = load(&text, world.path()).map_err(|problems| problems.to_string().trim().to_owned())?;
+    let LedgerSettings::Redis(settings) = config.ledger else { panic!("{:?}", config.ledger) };
+    let nodes: Vec<_> = settings.nodes.iter().map(ToString::to_string).collect();
+    Ok(format!("{} {:?} tls {} database {}", nodes.join(","), settings.mode, settings.tls.is_some(), settings.database))
+}
+
+#[test]
+fn servers_of_a_ledger_are_named_by_urls() {
+    let understood = [
+        (r#"url = "redis://localhost""#, "localhost:6379 Single tls false database 0"),
+        (r#"url = "redis://[::1]:7000/3""#, "[::1]:7000 Single tls false database 3"),
+        (r#"url = "rediss://redis.test:6380""#, "redis.test:6380 Single tls true database 0"),
+        ("urls = [\"rediss://a.test\", \"rediss://b.test\"]\ncluster = true", "a.test:6379,b.test:6379 Cluster tls true database 0"),
+    ];
+    for (lines, expected) in understood {
+        assert_eq!(redis(lines).as_deref(), Ok(expected), "{lines}");
+    }
+    let refused = [
+        ("", "ledger.url: is missing"),
+        (r#"url = "http://redis.test""#, "is not a redis or rediss URL"),
+        (r#"url = "redis://""#, "is not a redis or rediss URL"),
+        (r#"url = "redis://redis.test""#, "is in clear text, and not on this machine; write rediss://, or set insecure.plain_redis"),
+        (r#"url = "rediss://u:hunter2-canary@redis.test""#, "there is a user name or password in the URL"),
+        (r#"url = "rediss://redis.test/app""#, "has a path"),
+        (r#"urls = []"#, "ledger.urls: the list is empty"),
+        (r#"urls = ["rediss://a.test", "rediss://b.test"]"#, "ledger.urls: there are several"),
+        ("urls = [\"rediss://a.test\", \"redis://localhost\"]\ncluster = true", "ledger.urls: some differ in scheme"),
+        ("url = \"rediss://a.test/1\"\ncluster = true", "ledger.url: database 1: a cluster has none but 0"),
+        ("url = \"rediss://a.test\"\ncluster = true\nsentinel = \"m\"", "ledger.cluster: there is ledger.sentinel too"),
+        ("url = \"rediss://a.test\"\npath = \"/tmp\"", "ledger.path: it says nothing to the back end \"redis\""),
+        ("url = \"rediss://a.test\"\nmax_bytes = \"1GiB\"", "ledger.max_bytes: it says nothing to the back end"),
+        ("url = \"redis://localhost\"\nca_file = \"session.key\"", "ledger.ca_file: "),
+        ("url = \"rediss://a.test\"\npassword = { env = \"NOT_THERE\" }", "ledger.password: the environment variable NOT_THERE is not set"),
+        ("url = \"rediss://a.test\"\nprefix = \"a{b}\"", "ledger.prefix: "),
+    ];
+    for (lines, expected) in refused {
+        let error = redis(lines).expect_err(lines);
+        assert!(error.contains(expected) && !error.contains("canary"), "{lines}: {error}");
+    }
+}
+
+#[test]
+fn systemd_says_where_the_ledger_lies() {
+    let world = world();
+    let text = MINIMAL.replace("path = \"/var/lib/vestibule\"", "");
+    let env = |name: &str| (name == "STATE_DIRECTORY").then(|| "/var/lib/private/vestibule".to_owned());
+    let text = text.replace("/run/secrets", &world.path().to_string_lossy());
+    let config = Config::from_toml(&text, world.path(), env).unwrap();
+    let LedgerSettings::File { folder, .. } = config.ledger else { panic!("{:?}", config.ledger) };
+    assert_eq!(folder, Path::new("/var/lib/private/vestibule"));
 }
