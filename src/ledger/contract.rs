@@ -150,13 +150,14 @@ async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
     let Ok(Claimed::Won { fence, .. }) = ledger.apply(session(), &claim(1)).await else { panic!("not won") };
     let commit = Commit { fence, from: 1, body: b"two".to_vec(), resident: false, keep_until: LIMIT };
     assert_eq!(ledger.apply(session(), &commit).await, Ok(Committed::Done));
-    let newest = ledger.meet(session(), &Latest { generation: 1 }, |_| None, LIMIT).await;
+    let newest = ledger.meet(session(), &Latest { generation: 1 }, |_| None, LIMIT, LIMIT).await;
     assert_eq!(newest, Ok(Newest::Superseded(Some(b"two".to_vec()))));
     assert_eq!(ledger.newest(session()), 2);
 }
 
 async fn an_ending_reaches_the_view(store: Arc<dyn Store>) {
     let ledger = ledger_over(store);
+    assert_eq!(ledger.meet(session(), &Latest { generation: 1 }, |_| None, LIMIT, LIMIT).await, Ok(Newest::Current));
     let end = End { reason: EndReason::Logout, generation: 1, keep_until: LIMIT };
     let _first = ledger.apply(session(), &end).await.expect("applies");
     assert!(matches!(ledger.standing(session(), 1), Standing::Ended(_)));

@@ -143,7 +143,8 @@ impl Ledger {
     }
 
     /// Applies `operation` like [`apply`](Self::apply), and reads the tombstones that may cover the session, whose lineage
-    /// the reply may be needed for. From now on this process hears of everything that happens to the session.
+    /// the reply may be needed for. From now on this process hears of everything that happens to the session, which its
+    /// cookie says was used at `last_seen`.
     ///
     /// # Errors
     /// If the store fails.
@@ -152,6 +153,7 @@ impl Ledger {
         session: SessionId,
         operation: &O,
         lineage: impl FnOnce(&O::Reply) -> Option<Lineage> + Send,
+        last_seen: Timestamp,
         keep_until: Timestamp,
     ) -> Result<O::Reply, StoreError>
     where
@@ -159,11 +161,13 @@ impl Ledger {
     {
         // Whatever is written from here on is heard of in this stretch, or a gap ends it.
         let stretch = self.view.stretch();
+        self.view.expect(session, self.now());
         let reply = self.apply(session, operation).await?;
         if let Some(lineage) = lineage(&reply) {
             self.exhume(&lineage).await?;
         }
-        self.view.know(session, stretch, keep_until, self.now());
+        let unused = self.clock.now().since(last_seen);
+        self.view.know(session, stretch, unused, keep_until, self.now());
         Ok(reply)
     }
 
@@ -245,6 +249,7 @@ impl Ledger {
 
     /// The session is over as far as this process is concerned, although the store could not be told yet.
     pub fn end_here(&self, session: SessionId, ending: protocol::Ending, keep_until: Timestamp) {
+        self.view.expect(session, self.now());
         self.view.hear(session, Change::Ended(ending), keep_until);
     }
 
@@ -268,9 +273,9 @@ impl Ledger {
         self.view.slide(session, unused, interval, keep_until, self.now())
     }
 
-    /// Forgets what nobody can present any more.
+    /// Forgets sessions that are over by their limit or have not been used here lately.
     pub fn sweep(&self, now: Timestamp) {
-        self.view.sweep(now);
+        self.view.sweep(now, self.now());
     }
 
     /// Hears what other processes write to the same store, for ever. Returns at once if there are none.

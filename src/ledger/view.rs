@@ -1,7 +1,8 @@
-//! Each replica's bounded local memory of what has moved, so that a request with a good token asks nobody.
+//! Each replica's bounded local memory of the sessions in use here, so that a request with a good token asks nobody.
 //!
 //! A session is *known* once its record was read after this replica began to hear of the others' writes: from then on
-//! everything that happens to it is heard of. A gap in the news makes all sessions unknown again.
+//! everything that happens to it is heard of. A gap in the news makes all sessions unknown again, and so does not being
+//! used here for a while: then it is forgotten, and its next request asks the ledger once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -39,18 +40,25 @@ pub enum Note {
     Presented,
 }
 
-/// A moment of this process, in seconds since it began, counted from 1. No step of the wall clock moves it.
+/// A moment of this process, in seconds since some time long before it began. No step of the wall clock moves it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u32);
+
+/// When processes begin. Zero stands for no moment at all.
+const BEGINNING: u64 = 1 << 30;
 
 impl Moment {
     /// The moment that lies `uptime` after the process began.
     pub fn new(uptime: Duration) -> Self {
-        Self(u32::try_from(uptime.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
+        Self(u32::try_from(uptime.as_secs().saturating_add(BEGINNING)).unwrap_or(u32::MAX))
     }
 
     fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0).into())
+    }
+
+    fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u32::try_from(by.as_secs()).unwrap_or(u32::MAX)).max(1))
     }
 
     const fn is_set(self) -> bool {
@@ -84,8 +92,8 @@ struct Moved {
     known: u32,
     /// When this replica first saw the newest generation presented, and whether a second sight was noted.
     shown: Moment,
-    /// The last request here that touched the session, for the idle limit; and the last that slid it.
-    seen: Moment,
+    /// The last use here that was noted, for the idle limit; and the last that slid it.
+    used: Moment,
     slid: Moment,
     /// In seconds since 1970, rounded up.
     keep_until: u32,
@@ -95,6 +103,8 @@ struct Moved {
 }
 
 const SHARDS: usize = 16;
+/// A session that is not used here for so long is forgotten. A use is noted at most once a minute.
+const REST: Duration = Duration::from_secs(600);
 
 impl Default for View {
     fn default() -> Self {
@@ -152,43 +162,53 @@ impl View {
         self.stretch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// All that is stored of `session` was read during `stretch`; a request for it is being served now.
-    pub fn know(&self, session: SessionId, stretch: u32, keep_until: Timestamp, now: Moment) {
+    /// `session` is about to be read: whatever is heard of it from now on has to be remembered.
+    pub fn expect(&self, session: SessionId, now: Moment) {
         self.write(session, |moved| {
-            moved.known = stretch;
-            moved.keep(keep_until);
-            if !moved.seen.is_set() {
-                moved.seen = now;
+            if !moved.used.is_set() {
+                moved.used = now;
             }
         });
     }
 
-    /// Takes a change in, from this replica's own writes or from another's.
-    pub fn hear(&self, session: SessionId, change: Change, keep_until: Timestamp) {
-        if let Change::Ended(ending) = change {
-            let mut shard = self.shard(session).write().unwrap_or_else(PoisonError::into_inner);
-            shard.endings.entry(session).or_insert(ending);
-            let moved = shard.sessions.entry(session).or_default();
-            moved.ended = true;
-            moved.keep(keep_until);
-            return;
-        }
-        self.write(session, |moved| {
-            moved.keep(keep_until);
-            match change {
-                Change::Advanced(generation) if generation > moved.newest => {
-                    *moved = Moved {
-                        newest: generation,
-                        shown: Moment::default(),
-                        settled: false,
-                        noted_twice: false,
-                        ..*moved
-                    };
-                }
-                Change::Settled(generation) if generation >= moved.newest => moved.settled = true,
-                Change::Advanced(_) | Change::Settled(_) | Change::Ended(_) => {}
+    /// All that is stored of `session` was read during `stretch`, and after it was [expected](Self::expect). By what its
+    /// cookie says, it has not been used for `unused`.
+    pub fn know(&self, session: SessionId, stretch: u32, unused: Duration, keep_until: Timestamp, now: Moment) {
+        let mut shard = self.shard(session).write().unwrap_or_else(PoisonError::into_inner);
+        // If it was forgotten meanwhile, something may have been missed: the next request reads it again.
+        if let Some(moved) = shard.sessions.get_mut(&session) {
+            if moved.known == 0 {
+                moved.used = now.before(unused);
             }
-        });
+            moved.known = stretch;
+            moved.keep(keep_until);
+        }
+    }
+
+    /// Takes a change in, from this replica's own writes or from another's. Of a session that is not in use here nothing
+    /// is remembered.
+    pub fn hear(&self, session: SessionId, change: Change, keep_until: Timestamp) {
+        let mut shard = self.shard(session).write().unwrap_or_else(PoisonError::into_inner);
+        let Shard { sessions, endings } = &mut *shard;
+        let Some(moved) = sessions.get_mut(&session) else { return };
+        moved.keep(keep_until);
+        match change {
+            Change::Advanced(generation) if generation > moved.newest => {
+                *moved = Moved {
+                    newest: generation,
+                    shown: Moment::default(),
+                    settled: false,
+                    noted_twice: false,
+                    ..*moved
+                };
+            }
+            Change::Settled(generation) if generation >= moved.newest => moved.settled = true,
+            Change::Advanced(_) | Change::Settled(_) => {}
+            Change::Ended(ending) => {
+                moved.ended = true;
+                endings.entry(session).or_insert(ending);
+            }
+        }
     }
 
     /// Takes a tombstone in.
@@ -229,7 +249,7 @@ impl View {
 
     /// How long ago this replica last noted a use of the session, if it ever did.
     pub fn unseen_for(&self, session: SessionId, now: Moment) -> Option<Duration> {
-        self.read(session, |moved| moved.filter(|moved| moved.seen.is_set()).map(|moved| now.since(moved.seen)))
+        self.read(session, |moved| moved.map(|moved| now.since(moved.used)))
     }
 
     /// Whether this request shall slide the idle limit of a session that its cookie knows to be unused for `unused`:
@@ -246,24 +266,26 @@ impl View {
     ) -> bool {
         let due = |moved: &Moved| !moved.slid.is_set() || now.since(moved.slid) >= interval;
         unused >= interval
-            && self.read(session, |moved| moved.is_none_or(due))
+            && self.read(session, |moved| moved.is_some_and(due))
             && self.write(session, |moved| {
                 let due = due(moved);
                 if due {
                     moved.slid = now;
-                    moved.seen = now;
+                    moved.used = now;
                     moved.keep(keep_until);
                 }
                 due
             })
     }
 
-    /// Forgets what nobody can present any more.
-    pub fn sweep(&self, now: Timestamp) {
+    /// Forgets sessions that are over by their limit or have not been used here lately.
+    pub fn sweep(&self, now: Timestamp, uptime: Moment) {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             let Shard { sessions, endings } = &mut *shard;
-            sessions.retain(|_, moved| Timestamp::from_secs(moved.keep_until.into()) > now);
+            sessions.retain(|_, moved| {
+                uptime.since(moved.used) < REST && Timestamp::from_secs(moved.keep_until.into()) > now
+            });
             endings.retain(|session, _| sessions.contains_key(session));
             sessions.shrink_to_fit();
             endings.shrink_to_fit();
@@ -332,7 +354,8 @@ mod tests {
 
     fn knowing() -> View {
         let view = View::default();
-        view.know(session(), view.stretch(), LIMIT, at(0));
+        view.expect(session(), at(0));
+        view.know(session(), view.stretch(), Duration::ZERO, LIMIT, at(0));
         view
     }
 
@@ -345,12 +368,14 @@ mod tests {
     fn a_session_is_asked_for_once_and_again_after_a_gap() {
         let view = View::default();
         assert_eq!(view.standing(session(), 3), Standing::Unknown);
-        view.know(session(), view.stretch(), LIMIT, at(0));
+        view.expect(session(), at(0));
+        assert_eq!(view.standing(session(), 3), Standing::Unknown);
+        view.know(session(), view.stretch(), Duration::ZERO, LIMIT, at(0));
         assert_eq!(view.standing(session(), 3), Standing::Current);
         view.forget_what_is_known();
         assert_eq!(view.standing(session(), 3), Standing::Unknown);
         // What was read before the gap says nothing about after it.
-        view.know(session(), view.stretch() - 1, LIMIT, at(0));
+        view.know(session(), view.stretch() - 1, Duration::ZERO, LIMIT, at(0));
         assert_eq!(view.standing(session(), 3), Standing::Unknown);
     }
 
@@ -379,8 +404,33 @@ mod tests {
         view.hear(session(), Change::Ended(Ending { reason: EndReason::Idle, ..ending }), LIMIT);
         view.forget_what_is_known();
         assert_eq!(view.standing(session(), 9), Standing::Ended(ending));
-        view.sweep(LIMIT);
+        view.sweep(LIMIT, at(0));
         assert_eq!(view.standing(session(), 9), Standing::Unknown);
+    }
+
+    #[test]
+    fn what_is_heard_while_a_session_is_being_read_is_not_missed() {
+        let view = View::default();
+        view.expect(session(), at(0));
+        view.hear(session(), Change::Advanced(2), LIMIT);
+        view.know(session(), view.stretch(), Duration::ZERO, LIMIT, at(0));
+        assert_eq!(view.standing(session(), 1), Standing::Behind);
+    }
+
+    #[test]
+    fn a_session_that_is_not_in_use_here_costs_nothing_and_is_read_again() {
+        let view = View::default();
+        view.hear(session(), Change::Advanced(2), LIMIT);
+        assert_eq!((view.standing(session(), 2), view.newest(session())), (Standing::Unknown, 0));
+
+        let view = knowing();
+        view.sweep(Timestamp::default(), at(599));
+        assert_eq!(view.standing(session(), 2), Standing::Current);
+        view.sweep(Timestamp::default(), at(600));
+        assert_eq!(view.standing(session(), 2), Standing::Unknown);
+        // Forgotten while it was being read: what was heard meanwhile is not known.
+        view.know(session(), view.stretch(), Duration::ZERO, LIMIT, at(600));
+        assert_eq!(view.standing(session(), 2), Standing::Unknown);
     }
 
     #[test]
@@ -398,8 +448,22 @@ mod tests {
         view.bury(sid, tombstone);
         assert_eq!(view.tombstone(|| lineage(50)), Some(tombstone));
         assert_eq!(view.tombstone(|| lineage(51)), None);
-        view.sweep(LIMIT);
+        view.sweep(LIMIT, at(0));
         assert_eq!(view.tombstone(|| lineage(50)), None);
+    }
+
+    #[test]
+    fn reading_a_session_is_not_using_it() {
+        let view = View::default();
+        view.expect(session(), at(0));
+        view.know(session(), view.stretch(), Duration::from_secs(3000), LIMIT, at(0));
+        assert_eq!(view.unseen_for(session(), at(5)), Some(Duration::from_secs(3005)));
+        // Read again after a gap: what was noted here meanwhile counts, whatever the cookie says.
+        assert!(view.slide(session(), SETTLE, SETTLE, LIMIT, at(10)));
+        view.forget_what_is_known();
+        view.expect(session(), at(20));
+        view.know(session(), view.stretch(), Duration::from_secs(3000), LIMIT, at(20));
+        assert_eq!(view.unseen_for(session(), at(20)), Some(Duration::from_secs(10)));
     }
 
     #[test]

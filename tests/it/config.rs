@@ -520,7 +520,10 @@ fn servers_of_a_ledger_are_named_by_urls() {
         (r#"url = "redis://localhost""#, "localhost:6379 Single tls false database 0"),
         (r#"url = "redis://[::1]:7000/3""#, "[::1]:7000 Single tls false database 3"),
         (r#"url = "rediss://redis.test:6380""#, "redis.test:6380 Single tls true database 0"),
-        ("urls = [\"rediss://a.test\", \"rediss://b.test\"]\ncluster = true", "a.test:6379,b.test:6379 Cluster tls true database 0"),
+        (
+            "urls = [\"rediss://a.test\", \"rediss://b.test\"]\ncluster = true",
+            "a.test:6379,b.test:6379 Cluster tls true database 0",
+        ),
     ];
     for (lines, expected) in understood {
         assert_eq!(redis(lines).as_deref(), Ok(expected), "{lines}");
@@ -529,7 +532,10 @@ fn servers_of_a_ledger_are_named_by_urls() {
         ("", "ledger.url: is missing"),
         (r#"url = "http://redis.test""#, "is not a redis or rediss URL"),
         (r#"url = "redis://""#, "is not a redis or rediss URL"),
-        (r#"url = "redis://redis.test""#, "is in clear text, and not on this machine; write rediss://, or set insecure.plain_redis"),
+        (
+            r#"url = "redis://redis.test""#,
+            "is in clear text, and not on this machine; write rediss://, or set insecure.plain_redis",
+        ),
         (r#"url = "rediss://u:hunter2-canary@redis.test""#, "there is a user name or password in the URL"),
         (r#"url = "rediss://redis.test/app""#, "has a path"),
         (r#"urls = []"#, "ledger.urls: the list is empty"),
@@ -540,7 +546,10 @@ fn servers_of_a_ledger_are_named_by_urls() {
         ("url = \"rediss://a.test\"\npath = \"/tmp\"", "ledger.path: it says nothing to the back end \"redis\""),
         ("url = \"rediss://a.test\"\nmax_bytes = \"1GiB\"", "ledger.max_bytes: it says nothing to the back end"),
         ("url = \"redis://localhost\"\nca_file = \"session.key\"", "ledger.ca_file: "),
-        ("url = \"rediss://a.test\"\npassword = { env = \"NOT_THERE\" }", "ledger.password: the environment variable NOT_THERE is not set"),
+        (
+            "url = \"rediss://a.test\"\npassword = { env = \"NOT_THERE\" }",
+            "ledger.password: the environment variable NOT_THERE is not set",
+        ),
         ("url = \"rediss://a.test\"\nprefix = \"a{b}\"", "ledger.prefix: "),
     ];
     for (lines, expected) in refused {

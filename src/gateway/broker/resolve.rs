@@ -51,7 +51,13 @@ impl Broker {
         }
         let lineage = || lineage_of(&session);
         match ledger
-            .meet(session.id, &Latest { generation: session.generation }, |_| Some(lineage()), session.ends)
+            .meet(
+                session.id,
+                &Latest { generation: session.generation },
+                |_| Some(lineage()),
+                session.last_seen,
+                session.ends,
+            )
             .await
         {
             Ok(Newest::Current) => Ok(Resolved::Live(Arc::new(*session))),
@@ -86,7 +92,7 @@ impl Broker {
             Fetched::Body(body) => self.open(handle, body).map(|session| lineage_of(&session)),
             Fetched::Missing | Fetched::Ended(_) => None,
         };
-        match ledger.meet(handle.id, &Fetch, lineage, handle.ends).await {
+        match ledger.meet(handle.id, &Fetch, lineage, handle.last_seen, handle.ends).await {
             // A body that does not open was sealed with a key that this process has not loaded yet.
             Ok(Fetched::Body(body)) => self.open(handle, &body).map(Resolved::Live).ok_or(StoreError::Corrupt),
             Ok(Fetched::Missing) => Ok(Resolved::Missing),

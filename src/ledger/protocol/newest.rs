@@ -54,10 +54,14 @@ impl Operation for Presented {
         }
         record.keep_until = record.keep_until.max(self.keep_until);
         record.raise(self.generation);
+        if record.settled == record.newest {
+            return;
+        }
         match record.shown {
             None => record.shown = Some(now),
             Some(first) if now.since(first) >= self.settle => {
                 record.settled = record.newest;
+                record.shown = None;
                 record.body = record.body.take().filter(|_| record.keeps_body());
             }
             Some(_) => {}
