@@ -29,54 +29,33 @@ struct Shard {
     /// Apart from the rest, because there are many and their keys are short.
     sessions: HashMap<SessionId, Stored>,
     others: HashMap<Key, Stored>,
+    /// The bytes of records that are not short.
+    long: HashMap<Key, Box<[u8]>>,
     /// The last version that was given to a record; none is given twice, so that nobody takes a new record for an old one.
     version: u64,
     swept: Timestamp,
 }
 
+/// A record. That of a settled session is short and lies here; a million of them are held, so every byte is counted.
 struct Stored {
     version: u64,
-    keep_until: Timestamp,
-    bytes: Bytes,
-}
-
-/// The record of a settled session is short. It is kept without an allocation of its own.
-enum Bytes {
-    Short { length: u8, bytes: [u8; SHORT] },
-    Long(Box<[u8]>),
+    /// In seconds since 1970, rounded up.
+    keep_until: u32,
+    /// Beyond [`SHORT`] the bytes lie elsewhere.
+    length: u8,
+    bytes: [u8; SHORT],
 }
 
 const SHARDS: usize = 16;
-const SHORT: usize = 30;
-/// What a record costs beside its own bytes if those are long: its place in a table that is as empty as it gets.
-const OVERHEAD: usize = 144;
+const SHORT: usize = 27;
+/// What a record costs beside its long bytes: its place in a table that is as empty as it gets.
+const OVERHEAD: usize = 128;
 /// A shard is looked through this often for records whose time is over.
 const SWEEP: Duration = Duration::from_secs(60);
 
-impl Bytes {
-    fn new(bytes: Vec<u8>) -> Self {
-        let mut short = [0; SHORT];
-        match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
-            (Some(place), Ok(length)) => {
-                place.copy_from_slice(&bytes);
-                Self::Short { length, bytes: short }
-            }
-            _ => Self::Long(bytes.into_boxed_slice()),
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Self::Long(bytes) => bytes,
-        }
-    }
-
-    fn cost(&self) -> usize {
-        match self {
-            Self::Short { .. } => OVERHEAD,
-            Self::Long(bytes) => OVERHEAD + bytes.len(),
-        }
+impl Stored {
+    fn lives(&self, now: Timestamp) -> bool {
+        Timestamp::from_secs(self.keep_until.into()) > now
     }
 }
 
@@ -99,16 +78,19 @@ impl MemoryStore {
     }
 
     fn sweep(&self, shard: &mut Shard, now: Timestamp) {
+        let Shard { sessions, others, long, .. } = shard;
         let mut freed = 0;
-        let mut lives = |stored: &Stored| {
-            let lives = stored.keep_until > now;
-            freed += if lives { 0 } else { stored.bytes.cost() };
+        let mut keep = |key: Key, stored: &Stored| {
+            let lives = stored.lives(now);
+            if !lives {
+                freed += OVERHEAD + long.remove(&key).map_or(0, |bytes| bytes.len());
+            }
             lives
         };
-        shard.sessions.retain(|_, stored| lives(stored));
-        shard.others.retain(|_, stored| lives(stored));
-        shard.sessions.shrink_to(shard.sessions.len() * 2);
-        shard.others.shrink_to(shard.others.len() * 2);
+        sessions.retain(|id, stored| keep(Key::Session(*id), stored));
+        others.retain(|key, stored| keep(*key, stored));
+        sessions.shrink_to(sessions.len() * 2);
+        others.shrink_to(others.len() * 2);
         shard.swept = now;
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
     }
@@ -125,9 +107,9 @@ impl Store for MemoryStore {
     async fn load(&self, key: Key) -> Result<Loaded, StoreError> {
         let now = self.clock.now();
         let shard = self.shard(key);
-        let stored = shard.get(key).filter(|stored| stored.keep_until > now);
+        let stored = shard.get(key).filter(|stored| stored.lives(now));
         Ok(Loaded {
-            bytes: stored.map(|stored| stored.bytes.as_slice().to_vec()),
+            bytes: stored.map(|stored| shard.bytes(key, stored).to_vec()),
             version: stored.map_or(0, |stored| stored.version),
             now,
         })
@@ -136,29 +118,30 @@ impl Store for MemoryStore {
     async fn swap(&self, key: Key, version: u64, write: Write) -> Result<Swapped, StoreError> {
         let now = self.clock.now();
         let mut shard = self.shard(key);
-        let bytes = Bytes::new(write.bytes);
+        let wanted = cost(write.bytes.len());
+        let taken = || self.bytes.load(Ordering::Relaxed);
         // The clock may have been set back since the last time.
-        let full = self.bytes.load(Ordering::Relaxed) + bytes.cost() > self.max_bytes;
-        if full || now.since(shard.swept) >= SWEEP || now < shard.swept {
+        if taken() + wanted > self.max_bytes || now.since(shard.swept) >= SWEEP || now < shard.swept {
             self.sweep(&mut shard, now);
         }
         let present = shard.get(key);
-        if present.filter(|stored| stored.keep_until > now).map_or(0, |stored| stored.version) != version {
+        if present.filter(|stored| stored.lives(now)).map_or(0, |stored| stored.version) != version {
             return Ok(Swapped::Moved);
         }
-        let (freed, wanted) = (present.map_or(0, |stored| stored.bytes.cost()), bytes.cost());
-        let room = |taken: usize| taken - freed + wanted <= self.max_bytes;
+        let freed = present.map_or(0, |stored| cost(shard.bytes(key, stored).len()));
         // What takes no more room than it frees is written in any case: an ending, above all.
-        if wanted > freed && !room(self.bytes.load(Ordering::Relaxed)) {
+        if wanted > freed && taken() + wanted - freed > self.max_bytes {
             return Err(StoreError::Full(format!("ledger.max_bytes is {}", self.max_bytes)));
         }
         self.bytes.fetch_add(wanted, Ordering::Relaxed);
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
-        shard.version += 1;
-        let stored = Stored { bytes, version: shard.version, keep_until: write.keep_until };
-        shard.put(key, stored);
+        shard.put(key, write);
         Ok(Swapped::Done)
     }
+}
+
+const fn cost(length: usize) -> usize {
+    if length > SHORT { OVERHEAD + length } else { OVERHEAD }
 }
 
 impl Shard {
@@ -169,7 +152,24 @@ impl Shard {
         }
     }
 
-    fn put(&mut self, key: Key, stored: Stored) {
+    fn bytes<'a>(&'a self, key: Key, stored: &'a Stored) -> &'a [u8] {
+        let long = || self.long.get(&key).map(AsRef::as_ref);
+        stored.bytes.get(..usize::from(stored.length)).or_else(long).unwrap_or_default()
+    }
+
+    fn put(&mut self, key: Key, write: Write) {
+        self.version += 1;
+        let seconds = (write.keep_until + Duration::from_millis(999)).as_secs();
+        let keep_until = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let mut stored = Stored { version: self.version, keep_until, length: u8::MAX, bytes: [0; SHORT] };
+        match (stored.bytes.get_mut(..write.bytes.len()), u8::try_from(write.bytes.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(&write.bytes);
+                stored.length = length;
+                self.long.remove(&key);
+            }
+            _ => drop(self.long.insert(key, write.bytes.into_boxed_slice())),
+        }
         match key {
             Key::Session(id) => drop(self.sessions.insert(id, stored)),
             Key::Once(_) | Key::Subject(_) | Key::IssuerSession(_) => drop(self.others.insert(key, stored)),
@@ -198,16 +198,17 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_session_costs_sixty_four_bytes() {
-        assert_eq!(size_of::<(SessionId, Stored)>(), 64);
+    fn a_settled_session_costs_fifty_six_bytes() {
+        assert_eq!(size_of::<(SessionId, Stored)>(), 56);
     }
 
     #[tokio::test]
     async fn short_and_long_records_come_back_as_they_went() {
         let (_, store) = store(1 << 20);
-        for length in [0, 1, SHORT - 1, SHORT, SHORT + 1, 300] {
-            let key = Key::Session(SessionId::from_bytes([length as u8; 16]));
-            assert_eq!(store.swap(key, 0, write(length, 2_000)).await, Ok(Swapped::Done));
+        let key = Key::Session(SessionId::from_bytes([3; 16]));
+        for length in [0, 300, SHORT, SHORT + 1, SHORT - 1, 255, 256, 1] {
+            let version = store.load(key).await.expect("loads").version;
+            assert_eq!(store.swap(key, version, write(length, 2_000)).await, Ok(Swapped::Done));
             assert_eq!(store.load(key).await.expect("loads").bytes, Some(vec![7; length]));
         }
     }
@@ -228,7 +229,7 @@ mod tests {
     async fn what_shrinks_is_written_although_all_is_full() {
         let (_, store) = store(300);
         let key = Key::Once([1; 32]);
-        assert_eq!(store.swap(key, 0, write(156, 2_000)).await, Ok(Swapped::Done));
+        assert_eq!(store.swap(key, 0, write(170, 2_000)).await, Ok(Swapped::Done));
         let version = store.load(key).await.expect("loads").version;
         assert_eq!(store.swap(key, version, write(20, 2_000)).await, Ok(Swapped::Done));
     }
