@@ -6,12 +6,24 @@ use std::rc::Rc;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 
 #[derive(Clone, Default)]
 pub(crate) struct Browser(Rc<RefCell<BTreeMap<String, String>>>);
 
 impl Browser {
+    /// Another jar with what is in this one now: a copy that somebody takes away.
+    pub(crate) fn copied(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
+    /// A jar with the cookies of a request.
+    pub(crate) fn presenting(headers: &HeaderMap) -> Self {
+        let field = headers.get(COOKIE).and_then(|field| field.to_str().ok()).unwrap_or_default();
+        let pairs = field.split("; ").filter_map(|pair| pair.split_once('='));
+        Self(Rc::new(RefCell::new(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())))
+    }
+
     /// A request of a script of our page, with the cookies of this moment.
     pub(crate) fn fetch(&self, method: &str, path: &str) -> Parts {
         self.request(method, path, &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")])
@@ -37,15 +49,20 @@ impl Browser {
         }
     }
 
-    fn request(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> Parts {
+    /// The `Cookie` field of a request at this moment.
+    pub(crate) fn cookies(&self) -> HeaderMap {
         let cookies: Vec<String> = self.0.borrow().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let field = HeaderValue::try_from(cookies.join("; ")).unwrap();
+        if cookies.is_empty() { HeaderMap::new() } else { HeaderMap::from_iter([(COOKIE, field)]) }
+    }
+
+    fn request(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> Parts {
         let mut builder = Request::builder().method(method).uri(path).header("host", "app.test");
-        if !cookies.is_empty() {
-            builder = builder.header(COOKIE, cookies.join("; "));
-        }
         for (name, value) in fields {
             builder = builder.header(*name, *value);
         }
-        builder.body(()).unwrap().into_parts().0
+        let mut parts = builder.body(()).unwrap().into_parts().0;
+        parts.headers.extend(self.cookies());
+        parts
     }
 }

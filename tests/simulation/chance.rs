@@ -1,8 +1,7 @@
 //! Seeded chance: what a run does depends on its seed alone.
 
-use std::cell::Cell;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,18 +16,19 @@ fn next(state: u64) -> (u64, u64) {
     (state, value ^ (value >> 31))
 }
 
-/// The dice of one run; clones share them.
+/// The dice of one run; clones share them. One thread rolls them, in an order that the seed decides.
 #[derive(Clone)]
-pub(crate) struct Dice(Rc<Cell<u64>>);
+pub(crate) struct Dice(Arc<AtomicU64>);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Rc::new(Cell::new(seed)))
+        // Seeds that follow each other must not begin alike.
+        Self(Arc::new(AtomicU64::new(next(seed).1)))
     }
 
     pub(crate) fn below(&self, bound: u64) -> u64 {
-        let (state, value) = next(self.0.get());
-        self.0.set(state);
+        let (state, value) = next(self.0.load(Ordering::Relaxed));
+        self.0.store(state, Ordering::Relaxed);
         value % bound
     }
 
@@ -40,6 +40,11 @@ impl Dice {
     pub(crate) fn millis(&self, range: Range<u64>) -> Duration {
         Duration::from_millis(range.start + self.below(range.end - range.start))
     }
+
+    /// One of them.
+    pub(crate) fn pick<T: Copy>(&self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
 }
 
 /// Randomness for the gateway: another stream of the same seed, shared between threads by type only.
@@ -47,16 +52,16 @@ pub(crate) struct SeededRandom(AtomicU64);
 
 impl SeededRandom {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed ^ 0x5eed))
+        Self(AtomicU64::new(next(seed ^ 0x5eed).1))
     }
 }
 
 impl Random for SeededRandom {
     fn fill(&self, buffer: &mut [u8]) {
-        for byte in buffer {
+        for chunk in buffer.chunks_mut(8) {
             let (state, value) = next(self.0.load(Ordering::Relaxed));
             self.0.store(state, Ordering::Relaxed);
-            *byte = value.to_le_bytes()[0];
+            chunk.copy_from_slice(&value.to_le_bytes()[..chunk.len()]);
         }
     }
 }

@@ -1,4 +1,7 @@
-//! A model authorization server: every refresh rotates, a spent token kills the family, and nothing is forgiven.
+//! A model authorization server: every refresh rotates, and what becomes of a spent token depends on its temper. It is
+//! slow, fails, lies, and loses answers after it has decided, as the trouble of a run demands.
+
+mod families;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,46 +13,30 @@ use http::{Request, Response, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 use url::form_urlencoded;
-use vestibule::clock::{Clock, Timestamp};
+use vestibule::clock::Clock;
 use vestibule::gateway::{AuthorizationServer, SendError, Unavailable};
 use vestibule::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp};
 
-/// What the server does with one token request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
-    /// Answers, after these times before and after it has decided.
-    Answer(Duration, Duration),
-    /// Cannot be reached.
-    Refuse,
-    /// Says 429 without having done anything.
-    Busy,
-}
+use self::families::{Families, Refreshed, family_and_number};
+use super::chance::Dice;
+use super::clock::Wall;
+use super::life::Life;
+use super::trouble::{Home, Reuse, Trouble};
+use super::witness::Witness;
 
-pub(crate) struct ModelIssuer {
-    clock: Arc<dyn Clock>,
+/// What is the same in all lives, made once.
+pub(crate) struct Published {
     metadata: Arc<AuthorizationServerMetadata>,
     keys: Arc<JwkSet>,
     signer: EncodingKey,
-    lifetime: Duration,
-    state: Mutex<State>,
 }
 
-#[derive(Default)]
-struct State {
-    moods: Vec<Mood>,
-    nonces: HashMap<String, String>,
-    /// The one refresh token that is good, by family.
-    good: HashMap<u64, String>,
-    /// Access tokens and when they expire.
-    access: HashMap<String, (u64, Timestamp)>,
-    issued: u64,
-    refreshes: u64,
-    reuses: u64,
-}
-
-impl ModelIssuer {
-    pub(crate) fn new(clock: Arc<dyn Clock>, lifetime: Duration) -> Arc<Self> {
+impl Published {
+    pub(crate) fn new() -> Self {
         let document = json!({
             "issuer": "https://as.test",
             "authorization_endpoint": "https://as.test/authorize",
@@ -68,102 +55,189 @@ impl ModelIssuer {
         let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": public}]});
         // PKCS #8 of an Ed25519 key is this prefix and the seed (RFC 8410 section 7).
         let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-        Arc::new(Self {
-            clock,
+        Self {
             metadata: Arc::new(metadata),
             keys: Arc::new(JwkSet::read(&response(keys)).unwrap()),
             signer: EncodingKey::from_ed_der(&[&prefix[..], &[7; 32]].concat()),
-            lifetime,
-            state: Mutex::default(),
-        })
+        }
+    }
+}
+
+pub(crate) struct ModelIssuer {
+    published: Arc<Published>,
+    wall: Wall,
+    dice: Dice,
+    lifetime: Duration,
+    trouble: Trouble,
+    witness: Arc<Witness>,
+    state: Mutex<State>,
+    /// What it works on, whether or not the one who asked still waits.
+    work: Mutex<JoinSet<()>>,
+}
+
+struct State {
+    families: Families,
+    /// The nonce of a login, by its code.
+    nonces: HashMap<String, String>,
+    /// Whether anything of its trouble happens now.
+    troubled: bool,
+    /// Until when it rejects the client itself.
+    rejects_client: Option<Instant>,
+    /// Answers in a row that say nothing, by family. Three would be taken for an ending.
+    vague: HashMap<u64, u32>,
+}
+
+/// What happens to an answer after the server has decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    None,
+    /// The front door answers instead.
+    ServerError,
+    /// A page instead of tokens.
+    Page,
+    /// The connection is cut.
+    Cut,
+}
+
+/// What the server does with one refresh request.
+enum Plan {
+    /// It is answered without a look at it.
+    Instead(Result<Response<Bytes>, SendError>),
+    /// After these times before and after it has decided.
+    Decide(Duration, Duration, Loss),
+}
+
+impl ModelIssuer {
+    pub(crate) fn new(
+        published: &Arc<Published>,
+        wall: Wall,
+        dice: Dice,
+        lifetime: Duration,
+        trouble: Trouble,
+        witness: Arc<Witness>,
+    ) -> Arc<Self> {
+        let reuse = if trouble.hidden || trouble.failover {
+            dice.pick(&[Reuse::Strict, Reuse::Lenient, Reuse::Grace])
+        } else {
+            Reuse::Strict
+        };
+        let state = State {
+            families: Families::new(reuse, Arc::clone(&witness)),
+            nonces: HashMap::new(),
+            troubled: false,
+            rejects_client: None,
+            vague: HashMap::new(),
+        };
+        let (published, state) = (Arc::clone(published), Mutex::new(state));
+        Arc::new(Self { published, wall, dice, lifetime, trouble, witness, state, work: Mutex::default() })
     }
 
-    /// A person signs in: the code that the browser brings back for this `nonce`.
-    pub(crate) fn authorize(&self, nonce: &str) -> String {
+    /// A person signs in: the code that the browser brings back for this `nonce`, and the family that it will begin.
+    pub(crate) fn authorize(&self, nonce: &str) -> (String, u64) {
         let mut state = self.state();
-        state.issued += 1;
-        let code = format!("code-{}", state.issued);
+        let family = state.families.begin();
+        let code = format!("code-{family}");
         state.nonces.insert(code.clone(), nonce.to_owned());
-        code
+        (code, family)
     }
 
-    /// What the next token requests meet; afterwards it answers at once.
-    pub(crate) fn will(&self, mood: Mood) {
-        self.state().moods.push(mood);
+    /// Trouble begins, or is over.
+    pub(crate) fn be_troubled(&self, troubled: bool) {
+        let mut state = self.state();
+        state.troubled = troubled;
+        state.rejects_client = None;
     }
 
-    /// Whether an API would take this token now.
-    pub(crate) fn takes(&self, token: &str) -> bool {
-        let now = self.clock.now();
-        let state = self.state();
-        state.access.get(token).is_some_and(|(family, expires)| now < *expires && state.good.contains_key(family))
+    /// The family and number of an access token, and whether an API would take it now.
+    pub(crate) fn look_at(&self, token: &str) -> Option<(u64, u64, bool)> {
+        let (family, number) = family_and_number(token)?;
+        let good = self.state().families.takes(family, number, self.wall.now());
+        Some((family, number, good))
     }
 
     pub(crate) fn refreshes(&self) -> u64 {
-        self.state().refreshes
+        self.state().families.refreshes
     }
 
-    /// How often a spent refresh token was presented.
-    pub(crate) fn reuses(&self) -> u64 {
-        self.state().reuses
+    /// Whether the family lives.
+    pub(crate) fn lives(&self, family: u64) -> bool {
+        self.state().families.lives(family)
     }
 
-    /// How many families of tokens live.
-    pub(crate) fn families(&self) -> usize {
-        self.state().good.len()
+    /// How many families live.
+    pub(crate) fn living(&self) -> usize {
+        self.state().families.living()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    fn decide(&self, path: &str, form: &HashMap<String, String>) -> Response<Bytes> {
-        let text = |name: &str| form.get(name).cloned().unwrap_or_default();
-        if path == "/revoke" {
-            let mut state = self.state();
-            let token = text("token");
-            state.good.retain(|_, good| *good != token);
-            return answer(StatusCode::OK, &json!({}));
+    /// What it will do with a refresh of this family.
+    fn plan(&self, family: Option<u64>) -> Plan {
+        let mut state = self.state();
+        let dice = &self.dice;
+        let at_once = Plan::Decide(Duration::ZERO, Duration::ZERO, Loss::None);
+        if !state.troubled {
+            return at_once;
         }
-        match text("grant_type").as_str() {
-            "authorization_code" => {
-                let Some(nonce) = self.state().nonces.remove(&text("code")) else { return refused() };
-                let family = self.state().issued;
-                self.issue(family, Some(&nonce))
+        if self.trouble.hidden && dice.happens(12) {
+            let loss = dice.pick(&[Loss::ServerError, Loss::Page, Loss::Cut, Loss::None]);
+            // Without a loss the answer comes when nobody waits for it any more.
+            let after = if loss == Loss::None { Duration::from_secs(61) } else { dice.millis(0..1_000) };
+            return Plan::Decide(dice.millis(0..1_000), after, loss);
+        }
+        let slow = self.trouble.issuer || self.trouble.logout || self.trouble.burial;
+        if slow && dice.happens(30) {
+            // A token that is dead on arrival is no use to anybody, so answers travel for less than it lives.
+            let travels = u64::try_from(self.lifetime.as_millis() / 2).unwrap().min(9_000);
+            return Plan::Decide(dice.millis(0..9_000), dice.millis(0..travels), Loss::None);
+        }
+        if !self.trouble.issuer {
+            return at_once;
+        }
+        if state.rejects_client.is_some_and(|until| until > Instant::now()) {
+            return Plan::Instead(Ok(answer(StatusCode::UNAUTHORIZED, &json!({"error": "invalid_client"}))));
+        }
+        let vague = state.vague.entry(family.unwrap_or(0)).or_default();
+        let instead = match dice.below(20) {
+            0 => Err(SendError::NotSent("down".to_owned())),
+            1 => Ok(answer(StatusCode::TOO_MANY_REQUESTS, &json!({}))),
+            2 => Ok(answer(StatusCode::SERVICE_UNAVAILABLE, &json!({}))),
+            3 if *vague < 2 => {
+                *vague += 1;
+                let mut empty = Response::new(Bytes::new());
+                *empty.status_mut() = StatusCode::BAD_REQUEST;
+                Ok(empty)
             }
-            "refresh_token" => {
-                let token = text("refresh_token");
-                let family = token.split('-').nth(1).and_then(|text| text.parse::<u64>().ok());
-                let Some(family) = family else { return refused() };
-                let mut state = self.state();
-                match state.good.get(&family) {
-                    Some(good) if *good == token => {
-                        state.refreshes += 1;
-                        drop(state);
-                        self.issue(family, None)
-                    }
-                    Some(_) => {
-                        state.reuses += 1;
-                        state.good.remove(&family);
-                        refused()
-                    }
-                    None => refused(),
-                }
+            4 => {
+                state.rejects_client = Some(Instant::now() + dice.millis(1_000..15_000));
+                Ok(answer(StatusCode::UNAUTHORIZED, &json!({"error": "invalid_client"})))
             }
-            _ => answer(StatusCode::BAD_REQUEST, &json!({"error": "unsupported_grant_type"})),
+            5 => Err(SendError::Unknown("cut before it arrived".to_owned())),
+            _ => return at_once,
+        };
+        Plan::Instead(instead)
+    }
+
+    /// The answer to a refresh, and which rotation it carries.
+    fn refresh(&self, token: &str, asker: u64) -> (Response<Bytes>, Option<(u64, u64)>) {
+        let mut state = self.state();
+        match state.families.refresh(token, asker, self.wall.now(), self.lifetime) {
+            Refreshed::Rotated(family, number) => {
+                state.vague.remove(&family);
+                (self.tokens(family, number, None), Some((family, number)))
+            }
+            Refreshed::Refused => (refused(), None),
         }
     }
 
-    fn issue(&self, family: u64, nonce: Option<&str>) -> Response<Bytes> {
-        let now = self.clock.now();
-        let mut state = self.state();
-        state.issued += 1;
-        let (access, refresh) = (format!("at-{family}-{}", state.issued), format!("rt-{family}-{}", state.issued));
-        state.access.insert(access.clone(), (family, now + self.lifetime));
-        state.good.insert(family, refresh.clone());
+    fn tokens(&self, family: u64, number: u64, nonce: Option<&str>) -> Response<Bytes> {
+        let now = self.wall.now();
+        let grown = if self.trouble.home == Home::Growing { usize::try_from(number).unwrap() * 150 } else { 0 };
         let mut body = json!({
-            "access_token": access,
-            "refresh_token": refresh,
+            "access_token": format!("at-{family}-{number}-{}", "x".repeat(grown.min(3_000))),
+            "refresh_token": format!("rt-{family}-{number}"),
             "token_type": "Bearer",
             "expires_in": self.lifetime.as_secs(),
         });
@@ -172,42 +246,94 @@ impl ModelIssuer {
                 "iss": "https://as.test", "aud": "client", "sub": "ada", "nonce": nonce,
                 "iat": now.as_secs(), "exp": now.as_secs() + 300,
             });
-            body["id_token"] = encode(&Header::new(Algorithm::EdDSA), &claims, &self.signer).unwrap().into();
+            body["id_token"] = encode(&Header::new(Algorithm::EdDSA), &claims, &self.published.signer).unwrap().into();
         }
         answer(StatusCode::OK, &body)
     }
+
+    fn serve_other(&self, path: &str, form: &HashMap<String, String>) -> Response<Bytes> {
+        let text = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+        if path == "/revoke" {
+            self.state().families.revoke(text("token"));
+            return answer(StatusCode::OK, &json!({}));
+        }
+        let Some(nonce) = self.state().nonces.remove(text("code")) else { return refused() };
+        let (family, _) = family_and_number(&format!("{}-0", text("code"))).unwrap();
+        let number = self.state().families.issue(family, self.wall.now() + self.lifetime);
+        self.tokens(family, number, Some(&nonce))
+    }
+
+    fn work_on(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut all = self.work.lock().unwrap();
+        while all.try_join_next().is_some() {}
+        all.spawn(work);
+    }
+
+    /// The answer to `request` as `life` asks, and which rotation it carries.
+    async fn serve(
+        self: &Arc<Self>,
+        life: &Arc<Life>,
+        request: Request<Vec<u8>>,
+        deadline: Duration,
+    ) -> (Result<Response<Bytes>, SendError>, Option<(u64, u64)>) {
+        let form: HashMap<String, String> = form_urlencoded::parse(request.body()).into_owned().collect();
+        if form.get("grant_type").is_none_or(|grant| grant != "refresh_token") {
+            return (Ok(self.serve_other(request.uri().path(), &form)), None);
+        }
+        let token = form["refresh_token"].clone();
+        let (before, after, loss) = match self.plan(family_and_number(&token).map(|it| it.0)) {
+            Plan::Instead(answer) => return (answer, None),
+            Plan::Decide(before, after, loss) => (before, after, loss),
+        };
+        let (sender, receiver) = oneshot::channel();
+        let (issuer, asker) = (Arc::clone(self), life.id);
+        self.work_on(async move {
+            sleep(before).await;
+            let (response, rotation) = issuer.refresh(&token, asker);
+            sleep(after).await;
+            let lost = rotation.filter(|_| loss != Loss::None);
+            let answer = match loss {
+                Loss::None => Ok(response),
+                Loss::ServerError => Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({}))),
+                Loss::Page => Ok(Response::new(Bytes::from_static(b"<!doctype html><title>Sorry</title>"))),
+                Loss::Cut => Err(SendError::Unknown("cut".to_owned())),
+            };
+            let missed = sender.send((answer, rotation.filter(|_| loss == Loss::None))).is_err();
+            if let Some((family, number)) = lost.or(rotation.filter(|_| missed)) {
+                issuer.witness.lost(family, number);
+            }
+        });
+        match timeout(deadline, receiver).await {
+            Ok(Ok((answer, rotation))) => (answer, rotation),
+            Ok(Err(_)) | Err(_) => (Err(SendError::TimedOut), None),
+        }
+    }
+}
+
+/// One replica's line to the server.
+pub(crate) struct IssuerLine {
+    pub(crate) issuer: Arc<ModelIssuer>,
+    pub(crate) life: Arc<Life>,
 }
 
 #[async_trait]
-impl AuthorizationServer for ModelIssuer {
+impl AuthorizationServer for IssuerLine {
     async fn metadata(&self) -> Result<Arc<AuthorizationServerMetadata>, Unavailable> {
-        Ok(Arc::clone(&self.metadata))
+        Ok(Arc::clone(&self.issuer.published.metadata))
     }
 
     async fn keys(&self, _anew: bool) -> Result<Arc<JwkSet>, Unavailable> {
-        Ok(Arc::clone(&self.keys))
+        Ok(Arc::clone(&self.issuer.published.keys))
     }
 
     async fn send(&self, request: Request<Vec<u8>>, deadline: Duration) -> Result<Response<Bytes>, SendError> {
-        let form: HashMap<String, String> = form_urlencoded::parse(request.body()).into_owned().collect();
-        let mood = if form.get("grant_type").is_some_and(|grant| grant == "refresh_token") {
-            self.state().moods.pop()
-        } else {
-            None
-        };
-        match mood.unwrap_or(Mood::Answer(Duration::ZERO, Duration::ZERO)) {
-            Mood::Refuse => Err(SendError::NotSent("down".to_owned())),
-            Mood::Busy => Ok(answer(StatusCode::TOO_MANY_REQUESTS, &json!({}))),
-            Mood::Answer(before, after) => {
-                let work = async {
-                    tokio::time::sleep(before).await;
-                    let response = self.decide(request.uri().path(), &form);
-                    tokio::time::sleep(after).await;
-                    response
-                };
-                tokio::time::timeout(deadline, work).await.map_err(|_| SendError::TimedOut)
-            }
+        self.life.step().await;
+        let (answer, rotation) = self.issuer.serve(&self.life, request, deadline).await;
+        self.life.step().await;
+        if let Some((family, number)) = rotation {
+            self.issuer.witness.received(family, number);
         }
+        answer
     }
 }
 

@@ -1,351 +1,280 @@
-//! One life of one browser: it signs in, uses the app from two tabs for some virtual minutes, and everything that can
-//! go wrong on the way does. The invariants of the ledger and the broker are held against every answer.
+//! One life of one browser: it signs in, uses the app from several tabs for some virtual minutes, and everything that can
+//! go wrong on the way does.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, LOCATION, SET_COOKIE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::StatusCode;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
-use url::Url;
-use vestibule::clock::{Clock, Timestamp};
-use vestibule::gateway::broker::RefreshPolicy;
-use vestibule::gateway::cross_origin::CrossOrigin;
-use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
-use vestibule::gateway::{Decision, Forwarding, Gateway, NoBody, Peer, Seams, Settings, Verdict};
-use vestibule::ledger::Ledger;
-use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Protocol};
-use vestibule::secret::Secret;
-use vestibule::session::cookies::{CookieNames, SameSite};
-use vestibule::session::keyring::{KeyRing, Sealer};
+use vestibule::clock::Clock;
+use vestibule::ledger::Key;
+use vestibule::ledger::protocol::EndReason;
+use vestibule::ledger::tombstone::Tombstone;
+use vestibule::session::SessionId;
 use vestibule::session::vault::Vault;
-use vestibule::session::{Placement, SessionPolicy};
-use vestibule::tasks::Tasks;
 
 use super::browser::Browser;
-use super::chance::{Dice, SeededRandom};
-use super::issuer::{ModelIssuer, Mood};
-use super::store::FaultyStore;
+use super::chance::Dice;
+use super::clock::Wall;
+use super::issuer::{ModelIssuer, Published};
+use super::replica::{Replica, Site, vault, wall};
+use super::store::SharedStore;
+use super::trouble::Trouble;
+use super::witness::Witness;
 
-/// What may go wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Faults {
-    /// Requests are aborted, answers delayed, reordered and lost.
-    pub(crate) browser: bool,
-    /// Token requests are slow or refused.
-    pub(crate) issuer: bool,
-    /// The ledger's store fails.
-    pub(crate) store: bool,
-    /// The person signs out in the middle of it.
-    pub(crate) logout: bool,
-}
-
-/// What a life came to, for comparing two of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a life came to, for adding up and for comparing two of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Story {
-    answers: Vec<(u64, u16)>,
-    refreshes: u64,
-}
-
-/// Wall-clock time that goes with tokio's.
-struct VirtualClock(Instant);
-
-impl Clock for VirtualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(1_800_000_000) + self.0.elapsed()
-    }
-
-    fn uptime(&self) -> Duration {
-        self.0.elapsed()
-    }
+    /// When what was answered.
+    pub(crate) answers: Vec<(u64, u16)>,
+    pub(crate) refreshes: u64,
+    pub(crate) crashes: u64,
+    /// Families of which a token was lost by no fault of ours, and how many of them died of it.
+    pub(crate) excused: u64,
+    pub(crate) lost: u64,
 }
 
 pub(crate) struct World {
-    seed: u64,
-    faults: Faults,
-    dice: Dice,
-    clock: Arc<VirtualClock>,
-    issuer: Arc<ModelIssuer>,
-    store: Arc<FaultyStore>,
-    /// The replicas: they share the store and the keys, and nothing else.
-    gateways: Vec<Arc<Gateway>>,
-    browser: Browser,
-    /// The longest that an answer of the issuer travels, in milliseconds.
-    travels: u64,
-    signed_out: Cell<Option<Instant>>,
-    answers: RefCell<Vec<(u64, u16)>>,
+    pub(super) trouble: Trouble,
+    pub(super) dice: Dice,
+    pub(super) start: Instant,
+    pub(super) site: Site,
+    /// They share the store and the keys, and nothing else.
+    replicas: RefCell<Vec<Rc<Replica>>>,
+    pub(super) browser: Browser,
+    /// What somebody has copied from it.
+    pub(super) thief: RefCell<Option<Browser>>,
+    /// Opens cookies, as no browser can.
+    pub(super) vault: Vault,
+    /// The session that the person means to have, and its family of tokens.
+    pub(super) mine: Cell<Option<(SessionId, u64)>>,
+    /// An answer that had left before the last login arrived after it, and has put the cookie of the earlier session back.
+    pub(super) overtaken: Cell<bool>,
+    born: Cell<u64>,
+    /// Nothing more goes wrong.
+    pub(super) calm: Cell<bool>,
+    pub(super) answers: RefCell<Vec<(u64, u16)>>,
 }
 
 impl World {
-    /// Lives through the schedule of `seed`, and panics with it if an invariant breaks.
-    pub(crate) fn live(seed: u64, faults: Faults) -> Story {
+    /// Lives through the schedule of `seed`, and panics if an invariant breaks.
+    pub(crate) fn live(seed: u64, trouble: Trouble, published: &Arc<Published>) -> Story {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         LocalSet::new().block_on(&runtime, async {
-            let world = Rc::new(Self::new(seed, faults));
-            world.sign_in().await;
+            let world = Rc::new(Self::new(seed, trouble, published));
+            world.sign_in(&world.browser).await;
             world.use_the_app().await;
             world.settle_down().await;
-            Story { answers: world.answers.take(), refreshes: world.issuer.refreshes() }
+            world.look();
+            world.story()
         })
     }
 
-    fn new(seed: u64, faults: Faults) -> Self {
-        let dice = Dice::new(seed);
-        let clock = Arc::new(VirtualClock(Instant::now()));
-        // Lifetimes from much shorter to much longer than everything else.
-        let lifetime = Duration::from_secs([5, 20, 60, 120][usize::try_from(dice.below(4)).unwrap()]);
-        let issuer = ModelIssuer::new(Arc::clone(&clock) as Arc<_>, lifetime);
-        let store = Arc::new(FaultyStore::new(Arc::clone(&clock) as Arc<_>, seed));
-        let replica = |number: u64| {
-            let tasks = Arc::new(Tasks::default());
-            let ledger = Arc::new(Ledger::new(Arc::clone(&store) as Arc<_>, Arc::clone(&clock) as Arc<_>));
-            let follower = Arc::clone(&ledger);
-            tasks.spawn(async move { follower.follow().await });
-            let seams = Seams {
-                clock: Arc::clone(&clock) as Arc<_>,
-                random: Arc::new(SeededRandom::new(seed ^ (number << 32))),
-                tasks,
-                ledger,
-                server: Arc::clone(&issuer) as Arc<_>,
-            };
-            Gateway::new(seams, settings(), vault(&*clock))
-        };
-        let gateways = (0..2).map(replica).collect();
+    fn new(seed: u64, trouble: Trouble, published: &Arc<Published>) -> Self {
+        let (dice, start) = (Dice::new(seed), Instant::now());
+        let witness = Arc::new(Witness::default());
+        // Lifetimes from much shorter to longer than everything else.
+        let lifetime = Duration::from_secs(dice.pick(&[5, 10, 20, 60, 120]));
+        let issuer =
+            ModelIssuer::new(published, Wall::new(start), dice.clone(), lifetime, trouble, Arc::clone(&witness));
+        let store = SharedStore::new(Wall::new(start), Arc::clone(&witness));
+        let site = Site { seed, dice: dice.clone(), issuer, store, witness, home: trouble.home };
+        // Replicas differ by less than the time for which a token is no longer used before it expires.
+        let most = lifetime.as_millis().min(50_000) / 25;
+        let ahead = || i64::try_from(dice.below(u64::try_from(most).unwrap() + 1)).unwrap();
+        let walls = [wall(start, ahead()), wall(start, -ahead())];
+        let replicas =
+            walls.into_iter().zip(1..).map(|(wall, id)| Rc::new(Replica::new(&site, id, wall, Arc::default())));
         Self {
-            seed,
-            faults,
+            trouble,
+            start,
+            replicas: RefCell::new(replicas.collect()),
+            vault: vault(trouble.home),
+            site,
             dice,
-            clock,
-            issuer,
-            store,
-            gateways,
             browser: Browser::default(),
-            travels: u64::try_from(lifetime.as_millis() / 2).unwrap().min(9_000),
-            signed_out: Cell::new(None),
+            thief: RefCell::default(),
+            mine: Cell::default(),
+            overtaken: Cell::default(),
+            born: Cell::new(2),
+            calm: Cell::default(),
             answers: RefCell::default(),
         }
     }
 
-    async fn sign_in(&self) {
-        let away = self.answered(self.browser.navigate("/bff/login")).await;
-        self.browser.obey(&away);
-        let url: Url = away[LOCATION].to_str().unwrap().parse().unwrap();
-        let parameter = |name: &str| url.query_pairs().find(|(it, _)| it == name).unwrap().1.into_owned();
-        let code = self.issuer.authorize(&parameter("nonce"));
-        let back = format!("/bff/callback?code={code}&state={}", parameter("state"));
-        let home = self.answered(self.browser.navigate(&back)).await;
-        assert_eq!(home[LOCATION], "/");
-        self.browser.obey(&home);
+    fn story(&self) -> Story {
+        let (excused, lost) = self.site.witness.losses();
+        Story {
+            answers: self.answers.take(),
+            refreshes: self.site.issuer.refreshes(),
+            crashes: self.born.get() - 2,
+            excused,
+            lost,
+        }
     }
 
-    /// Bursts of calls from two tabs, with pauses in between.
+    /// Bursts of calls from several tabs, with pauses in between, and what the trouble of this run brings.
     async fn use_the_app(self: &Rc<Self>) {
-        if self.faults.store {
-            self.store.fail(5);
+        self.site.issuer.be_troubled(true);
+        if self.trouble.store {
+            self.site.store.fail(5);
         }
+        if self.trouble.clocks {
+            self.site.witness.set_clocks_wrong(true);
+        }
+        let rounds = 14;
+        let end = 5 + self.dice.below(8);
         let mut calls = Vec::new();
-        let signs_out_at = self.faults.logout.then(|| 10 + self.dice.below(10));
-        for round in 0..24 {
-            if self.faults.issuer && self.dice.happens(40) {
-                self.trouble_the_issuer();
-            }
-            for _ in 0..=self.dice.below(6) {
+        for round in 0..rounds {
+            self.look();
+            self.go_wrong();
+            for _ in 0..self.dice.below(6) {
                 let world = Rc::clone(self);
-                calls.push(tokio::task::spawn_local(async move { world.call().await }));
+                calls.push(tokio::task::spawn_local(async move { world.call(&world.browser).await }));
             }
-            if signs_out_at == Some(round) {
-                let world = Rc::clone(self);
+            let world = Rc::clone(self);
+            if self.trouble.logout && round == end {
                 calls.push(tokio::task::spawn_local(async move { world.sign_out().await }));
+            } else if self.trouble.burial && round == end {
+                calls.push(tokio::task::spawn_local(async move { world.be_buried().await }));
+            } else if self.trouble.relogin && (round == end || round == end / 2) {
+                calls.push(tokio::task::spawn_local(async move { world.sign_in(&world.browser).await }));
+            } else if self.trouble.thief && round >= 3 {
+                calls.push(tokio::task::spawn_local(async move { world.steal().await }));
             }
-            sleep(self.dice.millis(0..20_000)).await;
+            let pause =
+                if self.dice.happens(50) { self.dice.millis(0..3_000) } else { self.dice.millis(3_000..15_000) };
+            sleep(pause).await;
         }
         for call in calls {
             call.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         }
     }
 
-    fn trouble_the_issuer(&self) {
-        self.issuer.will(match self.dice.below(4) {
-            0 => Mood::Refuse,
-            1 => Mood::Busy,
-            // A token that is dead on arrival is no use to anybody, so answers travel for less than it lives.
-            _ => Mood::Answer(self.dice.millis(0..9_000), self.dice.millis(0..self.travels)),
-        });
-    }
-
-    /// One call of a script, from its cookies to the arrival of its answer, if it arrives.
-    async fn call(&self) {
-        let request = self.browser.fetch("GET", "/api/orders");
-        let patience = if self.faults.browser && self.dice.happens(15) {
-            self.dice.millis(0..3_000)
-        } else {
-            Duration::from_secs(3600)
-        };
-        let (travel, upstream) = (self.dice.millis(0..2_500), self.dice.millis(0..4_000));
-        let network = self.dice.millis(0..2_500);
-        let lost = self.faults.browser && self.dice.happens(10);
-        // The cookies are those of the departure, and much may happen until they arrive.
-        let journey = async {
-            sleep(travel).await;
-            self.serve(request, upstream).await
-        };
-        // A browser that gives up drops the request wherever it is.
-        let Ok((status, headers)) = tokio::time::timeout(patience, journey).await else { return };
-        self.judge(status);
-        sleep(network).await;
-        if !lost {
-            self.browser.obey(&headers);
+    /// What goes wrong with machines, between two bursts.
+    fn go_wrong(&self) {
+        let (trouble, dice) = (self.trouble, &self.dice);
+        let replica = self.replica(dice.below(2));
+        if trouble.crash && dice.happens(35) {
+            replica.life.end_after(1 + dice.below(60));
+        }
+        if trouble.partition && dice.happens(20) {
+            replica.cut_until(Some(Instant::now() + dice.millis(1_000..45_000)));
+        }
+        if trouble.failover && dice.happens(15) {
+            self.site.store.fail_over(dice.millis(1..2_000));
+        }
+        let hour = |way: u64| if way == 0 { -3_600_000 } else { 3_600_000 };
+        if trouble.clocks && dice.happens(25) {
+            let minutes = i64::try_from(dice.below(360_000)).unwrap() - 180_000;
+            replica.wall.set_ahead(if dice.happens(50) { hour(dice.below(2)) } else { minutes });
+        }
+        if trouble.store_clock && dice.happens(25) {
+            self.site.store.wall.set_ahead(if dice.happens(50) { hour(dice.below(2)) } else { 0 });
         }
     }
 
-    /// The shell's part: decide, attempt, answer, depart.
-    async fn serve(&self, request: Parts, upstream: Duration) -> (StatusCode, HeaderMap) {
-        match self.gateway().decide(&request, peer(), &mut NoBody).await {
-            Decision::Respond(answer) => {
-                tracing::debug!(status = answer.status().as_u16(), body = ?answer.body(), "answered here");
-                (answer.status(), answer.headers().clone())
-            }
-            Decision::Forward(mut forwarding) => loop {
-                let taken = self.upstream_takes(&mut forwarding);
-                sleep(upstream).await;
-                let status = if taken { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-                match forwarding.answered(status).await {
-                    Verdict::Repeat => {}
-                    Verdict::Pass => {
-                        let edits = forwarding.depart(&request, &HeaderMap::new());
-                        return (status, edits.append.into_iter().filter(|(name, _)| *name == SET_COOKIE).collect());
-                    }
-                }
-            },
-        }
-    }
-
-    fn upstream_takes(&self, forwarding: &mut Forwarding) -> bool {
-        let edits = forwarding.attempt();
-        let bearer = edits.set.iter().find(|(name, _)| *name == AUTHORIZATION).map(|(_, value)| value);
-        let token = bearer.and_then(|value: &HeaderValue| value.to_str().ok()?.strip_prefix("Bearer "));
-        let taken = token.is_some_and(|token| self.issuer.takes(token));
-        if let Some(at) = self.signed_out.get() {
-            assert!(
-                at.elapsed() < Duration::from_secs(20),
-                "seed {}: a token was used long after the logout",
-                self.seed
-            );
-        }
-        tracing::debug!(?taken, "attempted");
-        taken
-    }
-
-    /// What the browser may be told: yes, or not now. Never that it is signed out, unless it has signed out.
-    fn judge(&self, status: StatusCode) {
-        let millis = u64::try_from(self.clock.0.elapsed().as_millis()).unwrap();
-        self.answers.borrow_mut().push((millis, status.as_u16()));
-        let expected = match status {
-            StatusCode::OK => true,
-            StatusCode::SERVICE_UNAVAILABLE => self.faults.issuer || self.faults.store,
-            StatusCode::UNAUTHORIZED => self.signed_out.get().is_some(),
-            _ => false,
-        };
-        assert!(expected, "seed {}: {status} after {millis} ms", self.seed);
-        // Nothing in these schedules loses an answer between the server and us, so no token is ever sent twice.
-        assert_eq!(self.issuer.reuses(), 0, "seed {}: a spent refresh token was presented", self.seed);
-    }
-
-    async fn sign_out(&self) {
-        let request = self.browser.fetch("POST", "/bff/logout");
-        self.signed_out.set(Some(Instant::now()));
-        let answer = self.answered(request).await;
-        self.browser.obey(&answer);
-    }
-
-    /// When the trouble is over, all is as it should be.
+    /// When the trouble is over, all is as it should be, within a bounded time.
     async fn settle_down(&self) {
-        self.store.fail(0);
+        self.calm.set(true);
+        self.site.store.fail(0);
+        self.site.store.wall.set_ahead(0);
+        self.site.issuer.be_troubled(false);
+        for which in 0..2 {
+            let replica = self.replica(which);
+            replica.life.end_after(0);
+            replica.cut_until(None);
+            replica.wall.set_ahead(0);
+        }
         sleep(Duration::from_secs(90)).await;
-        if self.signed_out.get().is_some() {
-            let (status, _) = self.serve(self.browser.fetch("GET", "/api/orders"), Duration::ZERO).await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "seed {}: signed in after the logout", self.seed);
-            assert_eq!(self.issuer.families(), 0, "seed {}: tokens outlive the logout", self.seed);
-            return;
-        }
-        for _ in 0..3 {
-            let (status, headers) = self.serve(self.browser.fetch("GET", "/api/orders"), Duration::ZERO).await;
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                sleep(Duration::from_secs(60)).await;
-                continue;
+        self.site.witness.set_clocks_wrong(false);
+        self.look();
+        let (Some((mine, family)), false) = (self.mine.get(), self.overtaken.get()) else { return };
+        match self.site.witness.must_live(mine) {
+            Some(true) => {
+                self.everybody_is_served().await;
+                assert!(self.site.issuer.lives(family), "invariant (d) is broken: the family of tokens is dead");
             }
-            assert_eq!(status, StatusCode::OK, "seed {}: the session was lost", self.seed);
-            self.browser.obey(&headers);
-        }
-        assert_eq!(self.answers.borrow().last().map(|_| ()), Some(()), "seed {}: nothing was ever answered", self.seed);
-        assert_eq!(self.issuer.families(), 1, "seed {}: the family of tokens is dead", self.seed);
-    }
-
-    /// Any of the replicas, as a balancer would choose.
-    fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateways[usize::try_from(self.dice.below(self.gateways.len() as u64)).unwrap()]
-    }
-
-    async fn answered(&self, request: Parts) -> HeaderMap {
-        match self.gateway().decide(&request, peer(), &mut NoBody).await {
-            Decision::Respond(answer) => answer.headers().clone(),
-            Decision::Forward(_) => panic!("seed {}: {} was forwarded", self.seed, request.uri),
+            Some(false) => self.nobody_is_served(mine).await,
+            None => {}
         }
     }
-}
 
-fn settings() -> Settings {
-    let upstream = Upstream {
-        url: "http://127.0.0.1:9".parse().unwrap(),
-        connect_timeout: Duration::from_secs(5),
-        read_timeout: Duration::from_secs(60),
-    };
-    Settings {
-        public_url: "https://app.test".parse().unwrap(),
-        prefix: "/bff".to_owned(),
-        client: Arc::new(Client {
-            id: ClientId::new("client".to_owned()),
-            authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
-            redirect_uri: "https://app.test/bff/callback".to_owned(),
-            protocol: Protocol::OpenIdConnect,
-            scopes: None,
-            extra_params: Vec::new(),
-            trusted_audiences: Vec::new(),
-            clock_skew: Duration::from_secs(60),
-        }),
-        session: SessionPolicy {
-            idle: Duration::from_secs(3600),
-            absolute: Duration::from_secs(12 * 3600),
-            claims: Vec::new(),
-            ahead: Duration::from_secs(60),
-        },
-        refresh: RefreshPolicy { wait: Duration::from_secs(10), settle: Duration::from_secs(60), stale_endings: false },
-        routes: RouteTable::new([Route {
-            path: "/api/".to_owned(),
-            access: Access::Api,
-            target: Target::Upstream(Arc::new(upstream)),
-            methods: vec![Method::GET],
-            strip_prefix: false,
-        }]),
-        cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
-        trusted_proxies: Vec::new(),
-        after_logout: "/".to_owned(),
-        strict_logout_typ: false,
+    /// (d), at last: whatever cookie the browser was left with, it gets a fresh token from either replica.
+    async fn everybody_is_served(&self) {
+        for which in [0, 1, 0] {
+            let mut served = false;
+            for _ in 0..3 {
+                let answer = self.serve(which, &self.browser.fetch("GET", "/api/orders"), Duration::ZERO).await;
+                let Some(answer) = answer else { panic!("a replica crashed although all was calm") };
+                self.look();
+                self.arrive(&self.browser, &answer);
+                served = answer.status == StatusCode::OK;
+                if served {
+                    break;
+                }
+                sleep(Duration::from_secs(30)).await;
+            }
+            assert!(served, "invariant (d) is broken: a session that lives is not served when all is calm again");
+        }
     }
-}
 
-fn vault(clock: &dyn Clock) -> Vault {
-    let key = KeyRing::generate_text(&SeededRandom::new(1), clock.now());
-    let ring = KeyRing::new(&[Secret::new(key)], Duration::ZERO).unwrap();
-    let names = CookieNames::new(true, None).unwrap();
-    Vault::new(Sealer::new(ring, "https://app.test", "client"), names, SameSite::Strict, Placement::Cookie, 7168)
-}
+    /// (c), at last.
+    async fn nobody_is_served(&self, mine: SessionId) {
+        for which in [0, 1] {
+            let request = self.browser.fetch("GET", "/api/orders");
+            let shown = self.opened(&request.headers);
+            let Some(answer) = self.serve(which, &request, Duration::ZERO).await else { continue };
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "invariant (c) is broken: signed in after the end");
+            assert!(shown.is_none_or(|(shown, _)| shown == mine), "invariant (b) is broken: another session's cookie");
+        }
+        let reaches_all = !(self.trouble.ledger() || self.trouble.crash || self.trouble.hidden || self.trouble.thief);
+        if reaches_all {
+            assert_eq!(self.site.issuer.living(), 0, "tokens outlive the end of their session");
+        }
+    }
 
-fn peer() -> Peer {
-    Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    /// All sessions of the person are over, says the issuer: the tombstone goes to any replica.
+    async fn be_buried(&self) {
+        let Some((mine, _)) = self.mine.get() else { return };
+        self.site.witness.asked_to_end(mine, EndReason::IssuerLogout);
+        let now = Wall::new(self.start).now();
+        let tombstone = Tombstone {
+            reason: EndReason::IssuerLogout,
+            issued_until: now,
+            keep_until: now + Duration::from_secs(12 * 3600),
+        };
+        let key = Key::subject("https://as.test", "ada");
+        for _ in 0..20 {
+            let replica = self.replica(self.dice.below(2));
+            if let Some(Ok(())) = replica.life.survive(replica.ledger.bury(key, tombstone)).await {
+                self.site.witness.end_acknowledged(mine);
+                return;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// The replica in this place; another one if that has crashed.
+    pub(super) fn replica(&self, which: u64) -> Rc<Replica> {
+        let place = usize::try_from(which).unwrap();
+        let present = Rc::clone(&self.replicas.borrow()[place]);
+        if !present.life.is_over() {
+            return present;
+        }
+        self.born.set(self.born.get() + 1);
+        let next = Rc::new(present.succeeded_by(&self.site, self.born.get()));
+        self.replicas.borrow_mut()[place] = Rc::clone(&next);
+        next
+    }
+
+    /// Stops at the first broken invariant.
+    pub(super) fn look(&self) {
+        if let Some(broken) = self.site.witness.verdict() {
+            panic!("{broken}, {:?} after the start", self.start.elapsed());
+        }
+    }
 }

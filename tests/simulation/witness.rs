@@ -1,0 +1,429 @@
+//! The invariants of DESIGN section 5, each in one place, held against everything that a life does.
+//!
+//! The witness sees what no replica sees: what the authorization server has issued, what lies in the store, what each
+//! replica sends and what each answer carries. The first broken invariant is kept until the world looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+use vestibule::ledger::DEAF;
+use vestibule::ledger::protocol::{Change, EndReason, Ending, Record};
+use vestibule::session::SessionId;
+
+/// Beyond [`DEAF`] an ending may travel for so long until a token is on its way.
+const TRAVEL: Duration = Duration::from_secs(1);
+
+/// What has become of the successor of a refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Its answer is on its way.
+    Travelling,
+    /// A replica has it. `commit_failed`: the store has refused it so far.
+    Received { commit_failed: bool },
+    /// It is in the ledger, or a cookie that carries it has been presented.
+    Committed,
+    /// A failover has dropped it from the ledger.
+    Forgotten,
+    /// Nobody will ever have it.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Rotation {
+    /// The number of the token that was spent, and of the one that came of it.
+    spent: u64,
+    successor: u64,
+    /// The replica that asked.
+    asker: u64,
+    fate: Fate,
+}
+
+#[derive(Debug, Default)]
+struct Family {
+    rotations: Vec<Rotation>,
+    /// Something has happened that may cost the session, by no fault of ours.
+    excuse: Option<&'static str>,
+    dead: bool,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    family: u64,
+    /// The newest generation in the store, with all moments at which it grew, and which one is settled since when.
+    newest: Vec<(Instant, u64)>,
+    settled: Option<(Instant, u64)>,
+    /// The number of the refresh token of each generation.
+    numbers: BTreeMap<u64, u64>,
+    /// Somebody has asked for its end, for this reason.
+    asked_to_end: Option<EndReason>,
+    /// Since when its end is acknowledged.
+    ended: Option<Instant>,
+    /// The end is in the store.
+    stored_end: Option<EndReason>,
+    /// The oldest generation that a thief has presented.
+    stolen: Option<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    broken: Option<String>,
+    families: BTreeMap<u64, Family>,
+    sessions: BTreeMap<SessionId, Seen>,
+    /// The last token that was refused, by family and replica.
+    refused: BTreeMap<(u64, u64), u64>,
+    dead: BTreeSet<u64>,
+    /// Clocks are so wrong that a token may be used after its time.
+    clocks_are_wrong: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Witness(Mutex<State>);
+
+impl State {
+    fn broken(&mut self, invariant: &str, how: &str) {
+        self.broken.get_or_insert_with(|| format!("invariant {invariant} is broken: {how}"));
+    }
+
+    fn family_of(&mut self, session: SessionId) -> Option<&mut Family> {
+        let family = self.sessions.get(&session)?.family;
+        self.families.get_mut(&family)
+    }
+
+    fn is_excused(&self, family: u64) -> bool {
+        self.families.get(&family).is_none_or(|family| family.excuse.is_some())
+    }
+
+    fn session_of(&self, family: u64) -> Option<&Seen> {
+        self.sessions.values().find(|seen| seen.family == family)
+    }
+}
+
+/// What the invariants say.
+impl Witness {
+    /// (a) A refresh token is never sent after a successor was received and committed, nor while one may be on its way.
+    pub(crate) fn a_spent_token_is_never_sent(&self, family: u64, number: u64) {
+        let mut state = self.state();
+        let found = state.families.entry(family).or_default();
+        let spent = found.rotations.iter().find(|it| {
+            it.spent == number
+                && match it.fate {
+                    Fate::Travelling | Fate::Received { .. } | Fate::Committed => true,
+                    Fate::Forgotten | Fate::Lost => false,
+                }
+        });
+        if let Some(rotation) = spent {
+            let how = format!("token {number} of family {family} is sent although it has been spent: {rotation:?}");
+            state.broken("(a)", &how);
+        }
+    }
+
+    /// (a), the other half: what is used is committed first, or could not be.
+    pub(crate) fn what_is_used_is_committed(&self, family: u64, number: u64) {
+        let mut state = self.state();
+        let early = state.families.get(&family).is_some_and(|family| {
+            let received = Fate::Received { commit_failed: false };
+            family.rotations.iter().any(|it| it.successor == number && it.fate == received)
+        });
+        if early {
+            state.broken("(a)", &format!("token {number} of family {family} is used before it is committed"));
+        }
+    }
+
+    /// (b) Cookies never go back: the head of an answer never carries a cookie older than what the whole world could know,
+    /// nor one of a session that has ended.
+    pub(crate) fn a_cookie_never_goes_back(&self, session: SessionId, generation: u64) {
+        let mut state = self.state();
+        let Some(seen) = state.sessions.get(&session) else { return };
+        let known = seen.newest.iter().rev().find(|(at, _)| at.elapsed() > DEAF + TRAVEL).map_or(0, |it| it.1);
+        // A failover may have taken it back since.
+        let newest = seen.newest.last().map_or(0, |it| it.1).min(known);
+        let late = seen.ended.is_some_and(|at| at.elapsed() > DEAF + TRAVEL);
+        if generation < newest {
+            state.broken("(b)", &format!("a cookie of generation {generation} leaves while {newest} is long known"));
+        } else if late {
+            state.broken("(b)", "a cookie of a session leaves long after its end");
+        }
+    }
+
+    /// (c) After an ending is acknowledged no replica forwards a token beyond the bound.
+    pub(crate) fn an_ended_session_is_not_used(&self, family: u64) {
+        let mut state = self.state();
+        let ended = state.session_of(family).and_then(|seen| seen.ended);
+        if let Some(late) = ended.map(|at| at.elapsed()).filter(|since| *since > DEAF + TRAVEL) {
+            state.broken("(c)", &format!("a token of family {family} is used {late:?} after its end"));
+        }
+    }
+
+    /// (d) While the family lives and the ledger survives, every cookie that is not older than a settled generation is
+    /// served: nobody is told to sign in again.
+    pub(crate) fn who_is_signed_in_is_served(
+        &self,
+        shown: Option<SessionId>,
+        status: StatusCode,
+        forwarded: bool,
+        may_wait: bool,
+    ) {
+        let mut state = self.state();
+        let over = shown.is_none_or(|session| {
+            let Some(seen) = state.sessions.get(&session) else { return true };
+            seen.asked_to_end.is_some() || seen.stored_end.is_some() || state.is_excused(seen.family)
+        });
+        let fits = match status {
+            StatusCode::OK => true,
+            StatusCode::SERVICE_UNAVAILABLE => may_wait,
+            StatusCode::UNAUTHORIZED => over || (forwarded && state.clocks_are_wrong),
+            _ => false,
+        };
+        if !fits {
+            let by = if forwarded { "by the upstream" } else { "here" };
+            state.broken("(d)", &format!("{status}, answered {by}, for a session that lives"));
+        }
+    }
+
+    /// (e) A temporary failure never ends a session: each ending in the store has a cause that may end one.
+    fn an_ending_has_a_cause(&self, session: SessionId, ending: Ending, writer: u64) {
+        let mut state = self.state();
+        let Some(seen) = state.sessions.get(&session) else { return };
+        let settled = seen.settled.map_or(0, |it| it.1);
+        let newest = seen.newest.last().map_or(1, |it| it.1);
+        let caused = match ending.reason {
+            EndReason::Logout | EndReason::Replaced | EndReason::IssuerLogout => {
+                seen.asked_to_end == Some(ending.reason)
+            }
+            EndReason::Replayed => seen.stolen.is_some_and(|stolen| stolen < settled),
+            // Only for the token of the newest generation, and only if a token was lost by no fault of ours.
+            EndReason::Refused => {
+                let refused = state.refused.get(&(seen.family, writer));
+                let newer = seen.numbers.get(&newest).zip(refused).is_some_and(|(newest, refused)| refused < newest);
+                let dead = seen.asked_to_end.is_some() || state.is_excused(seen.family);
+                refused.is_some() && !newer && dead
+            }
+            EndReason::Idle | EndReason::Expired => false,
+        };
+        if !caused {
+            state.broken("(e)", &format!("the session ends without a cause: {ending:?}, settled {settled}"));
+        }
+    }
+
+    /// (b) in the ledger: the highest generation wins, and an ending stays.
+    fn a_record_never_goes_back(&self, session: SessionId, before: Facts, after: Facts) {
+        if after.newest < before.newest || after.settled < before.settled {
+            let how = format!("the record of {session:?} went from {before:?} to {after:?}");
+            self.state().broken("(b)", &how);
+        }
+        if before.ending.is_some() && after.ending.is_none() {
+            self.state().broken("(c)", &format!("the ending of {session:?} is gone from its record"));
+        }
+    }
+}
+
+/// What a record says to the outside.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    newest: u64,
+    settled: u64,
+    ending: Option<Ending>,
+}
+
+impl Facts {
+    fn of(record: Option<&[u8]>) -> Self {
+        let record: Record = record.map(|bytes| postcard::from_bytes(bytes).unwrap()).unwrap_or_default();
+        let mut facts = Self::default();
+        for change in record.state() {
+            match change {
+                Change::Advanced(newest) => facts.newest = newest,
+                Change::Settled(settled) => facts.settled = settled,
+                Change::Ended(ending) => facts.ending = Some(ending),
+            }
+        }
+        facts
+    }
+}
+
+/// What the witness is told.
+impl Witness {
+    /// What has been broken, if anything.
+    pub(crate) fn verdict(&self) -> Option<String> {
+        self.state().broken.clone()
+    }
+
+    pub(crate) fn signed_in(&self, session: SessionId, family: u64, number: u64) {
+        let mut state = self.state();
+        state.families.entry(family).or_default();
+        let seen = state.sessions.entry(session).or_default();
+        seen.family = family;
+        seen.numbers.insert(1, number);
+    }
+
+    /// From now on the session may be over.
+    pub(crate) fn asked_to_end(&self, session: SessionId, reason: EndReason) {
+        if let Some(seen) = self.state().sessions.get_mut(&session) {
+            seen.asked_to_end.get_or_insert(reason);
+        }
+    }
+
+    /// From now on it must be.
+    pub(crate) fn end_acknowledged(&self, session: SessionId) {
+        if let Some(seen) = self.state().sessions.get_mut(&session) {
+            seen.ended.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// A thief presents a cookie of the session. Whether it is older than one that has been settled for long.
+    pub(crate) fn stolen(&self, session: SessionId, generation: u64) -> bool {
+        let mut state = self.state();
+        let Some(seen) = state.sessions.get_mut(&session) else { return false };
+        seen.stolen = Some(seen.stolen.map_or(generation, |it| it.min(generation)));
+        seen.settled.is_some_and(|(at, settled)| generation < settled && at.elapsed() > DEAF + TRAVEL)
+    }
+
+    pub(crate) fn set_clocks_wrong(&self, wrong: bool) {
+        self.state().clocks_are_wrong = wrong;
+    }
+
+    pub(crate) fn rotated(&self, family: u64, spent: u64, successor: u64, asker: u64) {
+        let mut state = self.state();
+        let fate = if state.dead.contains(&asker) { Fate::Lost } else { Fate::Travelling };
+        let family = state.families.entry(family).or_default();
+        if fate == Fate::Lost {
+            family.excuse = Some("a crash hid a rotation");
+        }
+        family.rotations.push(Rotation { spent, successor, asker, fate });
+    }
+
+    pub(crate) fn received(&self, family: u64, successor: u64) {
+        let mut state = self.state();
+        let rotations = &mut state.families.entry(family).or_default().rotations;
+        for it in rotations.iter_mut().filter(|it| it.successor == successor && it.fate == Fate::Travelling) {
+            it.fate = Fate::Received { commit_failed: false };
+        }
+    }
+
+    /// The answer with this successor reaches nobody.
+    pub(crate) fn lost(&self, family: u64, successor: u64) {
+        let mut state = self.state();
+        let family = state.families.entry(family).or_default();
+        for it in family.rotations.iter_mut().filter(|it| it.successor == successor && it.fate == Fate::Travelling) {
+            it.fate = Fate::Lost;
+            family.excuse = Some("an answer was lost after the rotation");
+        }
+    }
+
+    pub(crate) fn refused(&self, family: u64, number: u64, asker: u64) {
+        self.state().refused.insert((family, asker), number);
+    }
+
+    pub(crate) fn died(&self, family: u64) {
+        self.state().families.entry(family).or_default().dead = true;
+    }
+
+    /// A replica is gone, and what it had not committed with it.
+    pub(crate) fn crashed(&self, replica: u64) {
+        let mut state = self.state();
+        state.dead.insert(replica);
+        for family in state.families.values_mut() {
+            for it in family.rotations.iter_mut().filter(|it| it.asker == replica) {
+                match it.fate {
+                    Fate::Travelling | Fate::Received { .. } => {
+                        it.fate = Fate::Lost;
+                        family.excuse = Some("a crash between the answer and the commit");
+                    }
+                    Fate::Committed | Fate::Forgotten | Fate::Lost => {}
+                }
+            }
+        }
+    }
+
+    /// The store has failed this replica.
+    pub(crate) fn store_failed(&self, session: SessionId, replica: u64) {
+        let mut state = self.state();
+        let Some(family) = state.family_of(session) else { return };
+        for it in family.rotations.iter_mut().filter(|it| it.asker == replica) {
+            if it.fate == (Fate::Received { commit_failed: false }) {
+                it.fate = Fate::Received { commit_failed: true };
+            }
+        }
+    }
+
+    /// A record has taken the place of another.
+    pub(crate) fn stored(&self, session: SessionId, before: Option<&[u8]>, after: &[u8], writer: u64) {
+        let (before, after) = (Facts::of(before), Facts::of(Some(after)));
+        self.a_record_never_goes_back(session, before, after);
+        if let Some(ending) = after.ending.filter(|_| before.ending.is_none()) {
+            self.an_ending_has_a_cause(session, ending, writer);
+        }
+        let mut state = self.state();
+        let Some(seen) = state.sessions.get_mut(&session) else { return };
+        if after.ending.is_some() {
+            seen.stored_end = after.ending.map(|it| it.reason);
+        }
+        if after.settled > before.settled {
+            seen.settled = Some((Instant::now(), after.settled));
+        }
+        if after.newest > before.newest {
+            seen.newest.push((Instant::now(), after.newest));
+            let (family, known) = (seen.family, seen.numbers.get(&after.newest).copied());
+            let rotations = &mut state.families.entry(family).or_default().rotations;
+            let mut newest = known;
+            for it in rotations.iter_mut() {
+                match it.fate {
+                    Fate::Received { .. } => newest = newest.max(Some(it.successor)),
+                    Fate::Forgotten if Some(it.successor) <= known => {}
+                    Fate::Travelling | Fate::Committed | Fate::Forgotten | Fate::Lost => continue,
+                }
+                it.fate = Fate::Committed;
+            }
+            if let (Some(number), Some(seen)) = (newest, state.sessions.get_mut(&session)) {
+                seen.numbers.insert(after.newest, number);
+            }
+        }
+    }
+
+    /// A failover has put an earlier record back.
+    pub(crate) fn rolled_back(&self, session: SessionId, to: Option<&[u8]>) {
+        let facts = Facts::of(to);
+        let mut state = self.state();
+        let Some(seen) = state.sessions.get_mut(&session) else { return };
+        seen.newest.push((Instant::now(), facts.newest));
+        if facts.ending.is_none() {
+            // Until it is told again.
+            seen.ended = None;
+            seen.stored_end = None;
+        }
+        if seen.settled.is_some_and(|(_, settled)| settled > facts.settled) {
+            seen.settled = Some((Instant::now(), facts.settled));
+        }
+        let (family, number) = (seen.family, seen.numbers.get(&facts.newest.max(1)).copied());
+        let family = state.families.entry(family).or_default();
+        family.excuse = Some("a failover lost an acknowledged write");
+        for it in family.rotations.iter_mut().filter(|it| Some(it.successor) > number) {
+            if it.fate == Fate::Committed {
+                it.fate = Fate::Forgotten;
+            }
+        }
+    }
+
+    /// Whether the session lives, as far as can be demanded; none if nothing can be demanded any more.
+    pub(crate) fn must_live(&self, session: SessionId) -> Option<bool> {
+        let state = self.state();
+        let seen = state.sessions.get(&session)?;
+        if seen.asked_to_end.is_some() || seen.stored_end.is_some() {
+            return Some(false);
+        }
+        (!state.is_excused(seen.family)).then_some(true)
+    }
+
+    /// Whether an excuse was needed, and whether the family died for it.
+    pub(crate) fn losses(&self) -> (u64, u64) {
+        let state = self.state();
+        let excused = state.families.values().filter(|it| it.excuse.is_some());
+        (excused.clone().count() as u64, excused.filter(|it| it.dead).count() as u64)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
