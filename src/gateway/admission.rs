@@ -146,10 +146,16 @@ impl Gateway {
                     let landing = self.broker.arrival(slot).await;
                     passport.decided = self.seams.clock.now();
                     match landing {
-                        Landing::Advanced(newer) => {
-                            return Admission::Admitted(Passport { session: newer, ..passport });
+                        // While it waited the session may have ended, or a slow ledger may have used the token up.
+                        Landing::Advanced(newer) | Landing::Found(newer) => {
+                            let carried = Carried::Body(Box::new(Session::clone(&newer)));
+                            passport.session = match self.broker.resolve(carried).await {
+                                Ok(Resolved::Live(newest)) => newest,
+                                Ok(Resolved::Ended(ending, last)) => return self.ended(last.as_deref(), ending, now),
+                                Ok(Resolved::Replayed(_) | Resolved::Missing) => newer,
+                                Err(error) => return ledger_unavailable(&error),
+                            };
                         }
-                        Landing::Found(newer) => passport.session = newer,
                         Landing::Ended(ending) => return self.ended(Some(&passport.session), ending, now),
                         Landing::Unavailable(until) => {
                             return Admission::Refused(Refusal::IssuerUnavailable(until.until(passport.decided)));

@@ -74,6 +74,9 @@ struct Flight {
 /// Above this many remembered flights, those that have nothing to say any more are forgotten.
 const CROWD: usize = 1024;
 
+/// After a failure nobody rests for longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("policy", &self.policy).finish_non_exhaustive()
@@ -167,7 +170,8 @@ impl Flight {
     fn is_worth_joining(&self, now: Timestamp) -> bool {
         match &*self.slot.borrow() {
             None => self.slot.has_changed().is_ok(),
-            Some(Landing::Unavailable(until)) => *until > now,
+            // A rest that seems longer than any was noted before the clock was set back.
+            Some(Landing::Unavailable(until)) => *until > now && until.until(now) <= LONGEST_REST,
             Some(Landing::Advanced(_) | Landing::Found(_) | Landing::Ended(_)) => false,
         }
     }

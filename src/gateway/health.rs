@@ -59,8 +59,10 @@ impl Health {
     /// Whether the server may be asked at `now`.
     pub fn gate(&self, now: Timestamp) -> Gate {
         self.with(|state| {
-            if state.closed_until > now {
-                return Gate::Closed(state.closed_until.until(now));
+            let closed = state.closed_until.until(now);
+            // It is never closed for longer than a minute: what seems to be was noted before the clock was set back.
+            if closed > Duration::ZERO && closed <= MINUTE {
+                return Gate::Closed(closed);
             }
             if state.rejected {
                 state.closed_until = now + PROBE;
@@ -177,6 +179,13 @@ mod tests {
         assert_eq!(health.gate(at(7)), Gate::Open);
         health.failed(Some(Duration::from_secs(9_999)), at(10));
         assert_eq!(health.gate(at(10)), Gate::Closed(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_gate_closed() {
+        let health = Health::default();
+        health.failed(Some(Duration::from_secs(7)), at(3_600));
+        assert_eq!(health.gate(at(0)), Gate::Open);
     }
 
     #[test]
