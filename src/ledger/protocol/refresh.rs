@@ -140,6 +140,14 @@ impl Operation for Commit {
         if record.ending.is_none() && record.newest == self.from + 1 && record.committed_by == self.fence {
             return Committed::Done;
         }
+        // A cookie that was handed out while the store failed was quicker, and has raised the record to the generation of
+        // this body. Without the body, older cookies would be left with nothing.
+        if record.ending.is_none() && record.newest == self.from + 1 && record.committed_by == 0 {
+            record.committed_by = self.fence;
+            record.resident |= self.resident;
+            record.body = record.keeps_body().then(|| self.body.clone());
+            return Committed::Done;
+        }
         // Judged by generation and not by lease: a real successor that comes late is still the only one.
         match record.standing_of(self.from) {
             Newest::Current => {}

@@ -312,3 +312,16 @@ fn other_replicas_hear_of_what_moved_and_of_nothing_else() {
     assert!(matches!(end(&mut record, EndReason::Idle, 2), Finished::Now { .. }));
     assert!(matches!(record.change_since(&before), Some(Change::Ended(_))));
 }
+
+#[test]
+fn a_body_that_comes_after_its_cookie_has_raised_the_record_is_kept_for_older_cookies() {
+    let mut record = Record::default();
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    // The commit could not be written, the cookie was handed out, and somebody refreshes it in turn.
+    assert_eq!(claim(&mut record, 2, at(1)), won(2));
+    assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Done);
+    assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(2)), Newest::Superseded(Some("two".into())));
+    // Another body of that generation is none too many: the first stays.
+    assert_eq!(commit(&mut record, 9, 1, "other"), Committed::Moved(Newest::Superseded(Some("two".into()))));
+    assert_eq!(commit(&mut record, 2, 2, "three"), Committed::Done);
+}
