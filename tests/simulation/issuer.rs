@@ -281,7 +281,8 @@ impl ModelIssuer {
             return (Ok(self.serve_other(request.uri().path(), &form)), None);
         }
         let token = form["refresh_token"].clone();
-        let (before, after, loss) = match self.plan(family_and_number(&token).map(|it| it.0)) {
+        let family = family_and_number(&token).map(|it| it.0);
+        let (before, after, loss) = match self.plan(family) {
             Plan::Instead(answer) => return (answer, None),
             Plan::Decide(before, after, loss) => (before, after, loss),
         };
@@ -305,7 +306,10 @@ impl ModelIssuer {
         });
         match timeout(deadline, receiver).await {
             Ok(Ok((answer, rotation))) => (answer, rotation),
-            Ok(Err(_)) | Err(_) => (Err(SendError::TimedOut), None),
+            Ok(Err(_)) | Err(_) => {
+                self.witness.gave_up(family.unwrap_or(0), life.id);
+                (Err(SendError::TimedOut), None)
+            }
         }
     }
 }

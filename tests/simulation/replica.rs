@@ -77,6 +77,11 @@ impl Replica {
         Self::new(site, id, Arc::clone(&self.wall), Arc::clone(&self.cut))
     }
 
+    /// Its line has not been cut lately.
+    pub(crate) fn is_rested(&self) -> bool {
+        self.cut.lock().unwrap().is_none_or(|until| until + Duration::from_secs(30) < Instant::now())
+    }
+
     /// Cuts it off from the store, or mends the line.
     pub(crate) fn cut_until(&self, moment: Option<Instant>) {
         *self.cut.lock().unwrap() = moment;

@@ -312,6 +312,16 @@ impl Witness {
         }
     }
 
+    /// The one who asked waits no longer: what is on its way to it reaches nobody.
+    pub(crate) fn gave_up(&self, family: u64, asker: u64) {
+        let mut state = self.state();
+        let family = state.families.entry(family).or_default();
+        for it in family.rotations.iter_mut().filter(|it| it.asker == asker && it.fate == Fate::Travelling) {
+            it.fate = Fate::Lost;
+            family.excuse = Some("an answer came when nobody waited for it any more");
+        }
+    }
+
     pub(crate) fn refused(&self, family: u64, number: u64, asker: u64) {
         self.state().refused.insert((family, asker), number);
     }
