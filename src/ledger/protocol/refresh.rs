@@ -39,6 +39,9 @@ pub enum Claimed {
     Moved(Newest),
 }
 
+/// When a claim that comes before its commit may be repeated.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl Operation for Claim {
     type Reply = Claimed;
 
@@ -47,6 +50,11 @@ impl Operation for Claim {
         match record.standing_of(self.generation) {
             Newest::Current => {}
             moved @ (Newest::Ended(_) | Newest::Replayed | Newest::Superseded(_)) => return Claimed::Moved(moved),
+        }
+        if record.resident && self.generation > record.newest {
+            // The body that is claimed for has not got here yet, and the one that lies here is the only other: whoever has
+            // the newer goes on committing it.
+            return Claimed::Resting(AGAIN);
         }
         record.raise(self.generation);
         if let Some(holder) = record.holder(now) {

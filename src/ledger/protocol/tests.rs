@@ -325,3 +325,15 @@ fn a_body_that_comes_after_its_cookie_has_raised_the_record_is_kept_for_older_co
     assert_eq!(commit(&mut record, 9, 1, "other"), Committed::Moved(Newest::Superseded(Some("two".into()))));
     assert_eq!(commit(&mut record, 2, 2, "three"), Committed::Done);
 }
+
+#[test]
+fn a_claim_that_is_quicker_than_its_commit_leaves_the_only_body_alone() {
+    let mut record = Record::default();
+    apply(&mut record, &Deposit { generation: 1, body: "one".into(), keep_until: LIMIT }, at(0));
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    // Its commit could not be written yet, and somebody has used up the token that it brought.
+    assert_eq!(claim(&mut record, 2, at(1)), Claimed::Resting(secs(1)));
+    assert_eq!(apply(&mut record, &Fetch, at(1)), Fetched::Body("one".into()));
+    assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Done);
+    assert_eq!(claim(&mut record, 2, at(2)), won(2));
+}
