@@ -331,6 +331,8 @@ impl AuthorizationServer for IssuerLine {
     }
 
     async fn send(&self, request: Request<Vec<u8>>, deadline: Duration) -> Result<Response<Bytes>, SendError> {
+        let asked = self.issuer.wall.now();
+        tracing::debug!(replica = self.life.id, %asked, path = request.uri().path(), "asks the server");
         self.life.step().await;
         let (answer, rotation) = self.issuer.serve(&self.life, request, deadline).await;
         self.life.step().await;

@@ -44,7 +44,7 @@ mod tests {
 
     /// So many schedules run by default, over all kinds of trouble.
     const SCHEDULES: u64 = 6_500;
-    const KINDS: u64 = 13;
+    const KINDS: u64 = 16;
     /// After so many broken schedules of a kind there is nothing more to learn.
     const ENOUGH: usize = 3;
 
@@ -163,12 +163,51 @@ mod tests {
         run(Trouble { browser: true, clocks: true, store_clock: true, ..Trouble::default() });
     }
 
+    fn everything(home: Home) -> Trouble {
+        Trouble {
+            browser: true,
+            issuer: true,
+            hidden: true,
+            store: true,
+            partition: true,
+            failover: true,
+            crash: true,
+            logout: true,
+            relogin: true,
+            thief: true,
+            home,
+            ..Trouble::default()
+        }
+    }
+
     #[test]
     fn everything_at_once_breaks_nothing() {
-        for home in [Home::Cookie, Home::Ledger, Home::Growing] {
-            let issuer = true;
-            run(Trouble { browser: true, issuer, store: true, crash: true, thief: true, home, ..Trouble::default() });
-        }
+        run(everything(Home::Cookie));
+    }
+
+    #[test]
+    fn everything_at_once_breaks_nothing_where_bodies_lie_in_the_ledger() {
+        run(everything(Home::Ledger));
+    }
+
+    #[test]
+    fn a_session_that_outgrows_its_cookie_moves_and_stays() {
+        let home = Home::Growing;
+        run(Trouble { browser: true, issuer: true, store: true, crash: true, home, ..Trouble::default() });
+    }
+
+    #[test]
+    fn a_body_in_the_ledger_survives_what_a_cookie_survives() {
+        let home = Home::Ledger;
+        run(Trouble {
+            browser: true,
+            issuer: true,
+            store: true,
+            crash: true,
+            logout: true,
+            home,
+            ..Trouble::default()
+        });
     }
 
     #[test]

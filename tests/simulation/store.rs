@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use vestibule::clock::Clock;
+use vestibule::ledger::protocol::Record;
 use vestibule::ledger::{Changes, Heard, Key, Loaded, Position, Store, StoreError, Swapped, Write};
 
 use super::chance::Dice;
@@ -86,6 +87,8 @@ impl SharedStore {
         let stored = Stored { bytes: write.bytes.clone(), version: state.version };
         state.records.insert(key, stored);
         state.news.extend(write.news.map(|news| (Instant::now(), news)));
+        let record: Option<Record> = postcard::from_bytes(&write.bytes).ok();
+        tracing::debug!(replica = writer, now = %self.wall.now(), ?record, "written");
         let replaced = before.as_ref().map(|it| it.bytes.clone());
         state.log.push((Instant::now(), key, before));
         drop(state);

@@ -9,12 +9,16 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
+use vestibule::clock::Timestamp;
 use vestibule::ledger::DEAF;
 use vestibule::ledger::protocol::{Change, EndReason, Ending, Record};
 use vestibule::session::SessionId;
 
 /// Beyond [`DEAF`] an ending may travel for so long until a token is on its way.
 const TRAVEL: Duration = Duration::from_secs(1);
+
+/// What a failover has lost is told again, and who holds a lease that it has lost is done, within this time.
+const UNTIL_REASSERTED: Duration = Duration::from_secs(90);
 
 /// What has become of the successor of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +27,9 @@ enum Fate {
     Travelling,
     /// A replica has it. `commit_failed`: the store has refused it so far.
     Received { commit_failed: bool },
-    /// It is in the ledger, or a cookie that carries it has been presented.
+    /// A cookie that carries it has been presented, before it could be committed.
+    Shown,
+    /// It is in the ledger.
     Committed,
     /// A failover has dropped it from the ledger.
     Forgotten,
@@ -46,6 +52,8 @@ struct Family {
     rotations: Vec<Rotation>,
     /// Something has happened that may cost the session, by no fault of ours.
     excuse: Option<&'static str>,
+    /// When a failover has last lost a write of its session: leases among them, so that two may refresh at once.
+    failed_over: Option<Instant>,
     dead: bool,
 }
 
@@ -57,8 +65,8 @@ struct Seen {
     settled: Option<(Instant, u64)>,
     /// The number of the refresh token of each generation.
     numbers: BTreeMap<u64, u64>,
-    /// Somebody has asked for its end, for this reason.
-    asked_to_end: Option<EndReason>,
+    /// Somebody has asked for its end, for these reasons.
+    asked_to_end: Vec<EndReason>,
     /// Since when its end is acknowledged.
     ended: Option<Instant>,
     /// The end is in the store.
@@ -107,10 +115,13 @@ impl Witness {
     pub(crate) fn a_spent_token_is_never_sent(&self, family: u64, number: u64) {
         let mut state = self.state();
         let found = state.families.entry(family).or_default();
+        if found.failed_over.is_some_and(|at| at.elapsed() < UNTIL_REASSERTED) {
+            return;
+        }
         let spent = found.rotations.iter().find(|it| {
             it.spent == number
                 && match it.fate {
-                    Fate::Travelling | Fate::Received { .. } | Fate::Committed => true,
+                    Fate::Travelling | Fate::Received { .. } | Fate::Shown | Fate::Committed => true,
                     Fate::Forgotten | Fate::Lost => false,
                 }
         });
@@ -169,7 +180,7 @@ impl Witness {
         let mut state = self.state();
         let over = shown.is_none_or(|session| {
             let Some(seen) = state.sessions.get(&session) else { return true };
-            seen.asked_to_end.is_some() || seen.stored_end.is_some() || state.is_excused(seen.family)
+            !seen.asked_to_end.is_empty() || seen.stored_end.is_some() || state.is_excused(seen.family)
         });
         let fits = match status {
             StatusCode::OK => true,
@@ -191,14 +202,14 @@ impl Witness {
         let newest = seen.newest.last().map_or(1, |it| it.1);
         let caused = match ending.reason {
             EndReason::Logout | EndReason::Replaced | EndReason::IssuerLogout => {
-                seen.asked_to_end == Some(ending.reason)
+                seen.asked_to_end.contains(&ending.reason)
             }
             EndReason::Replayed => seen.stolen.is_some_and(|stolen| stolen < settled),
             // Only for the token of the newest generation, and only if a token was lost by no fault of ours.
             EndReason::Refused => {
                 let refused = state.refused.get(&(seen.family, writer));
                 let newer = seen.numbers.get(&newest).zip(refused).is_some_and(|(newest, refused)| refused < newest);
-                let dead = seen.asked_to_end.is_some() || state.is_excused(seen.family);
+                let dead = !seen.asked_to_end.is_empty() || state.is_excused(seen.family);
                 refused.is_some() && !newer && dead
             }
             EndReason::Idle | EndReason::Expired => false,
@@ -226,12 +237,18 @@ struct Facts {
     newest: u64,
     settled: u64,
     ending: Option<Ending>,
+    has_body: bool,
 }
 
+/// How a record begins: its newest generation, the settled one, when it was shown, and its body.
+type Beginning = (u64, u64, Option<Timestamp>, Option<Vec<u8>>);
+
 impl Facts {
-    fn of(record: Option<&[u8]>) -> Self {
-        let record: Record = record.map(|bytes| postcard::from_bytes(bytes).unwrap()).unwrap_or_default();
-        let mut facts = Self::default();
+    fn of(bytes: Option<&[u8]>) -> Self {
+        let Some(bytes) = bytes else { return Self::default() };
+        let record: Record = postcard::from_bytes(bytes).unwrap();
+        let (beginning, _): (Beginning, _) = postcard::take_from_bytes(bytes).unwrap();
+        let mut facts = Self { has_body: beginning.3.is_some(), ..Self::default() };
         for change in record.state() {
             match change {
                 Change::Advanced(newest) => facts.newest = newest,
@@ -261,7 +278,7 @@ impl Witness {
     /// From now on the session may be over.
     pub(crate) fn asked_to_end(&self, session: SessionId, reason: EndReason) {
         if let Some(seen) = self.state().sessions.get_mut(&session) {
-            seen.asked_to_end.get_or_insert(reason);
+            seen.asked_to_end.push(reason);
         }
     }
 
@@ -337,7 +354,7 @@ impl Witness {
         for family in state.families.values_mut() {
             for it in family.rotations.iter_mut().filter(|it| it.asker == replica) {
                 match it.fate {
-                    Fate::Travelling | Fate::Received { .. } => {
+                    Fate::Travelling | Fate::Received { .. } | Fate::Shown => {
                         it.fate = Fate::Lost;
                         family.excuse = Some("a crash between the answer and the commit");
                     }
@@ -375,20 +392,22 @@ impl Witness {
         }
         if after.newest > before.newest {
             seen.newest.push((Instant::now(), after.newest));
-            let (family, known) = (seen.family, seen.numbers.get(&after.newest).copied());
-            let rotations = &mut state.families.entry(family).or_default().rotations;
-            let mut newest = known;
-            for it in rotations.iter_mut() {
-                match it.fate {
-                    Fate::Received { .. } => newest = newest.max(Some(it.successor)),
-                    Fate::Forgotten if Some(it.successor) <= known => {}
-                    Fate::Travelling | Fate::Committed | Fate::Forgotten | Fate::Lost => continue,
-                }
-                it.fate = Fate::Committed;
+        } else if before.has_body || !after.has_body {
+            return;
+        }
+        let (family, known) = (seen.family, seen.numbers.get(&after.newest).copied());
+        let rotations = &mut state.families.entry(family).or_default().rotations;
+        let mut newest = known;
+        for it in rotations.iter_mut() {
+            match it.fate {
+                Fate::Received { .. } | Fate::Shown => newest = newest.max(Some(it.successor)),
+                Fate::Forgotten if Some(it.successor) <= known => {}
+                Fate::Travelling | Fate::Committed | Fate::Forgotten | Fate::Lost => continue,
             }
-            if let (Some(number), Some(seen)) = (newest, state.sessions.get_mut(&session)) {
-                seen.numbers.insert(after.newest, number);
-            }
+            it.fate = if after.has_body { Fate::Committed } else { Fate::Shown };
+        }
+        if let (Some(number), Some(seen)) = (newest, state.sessions.get_mut(&session)) {
+            seen.numbers.insert(after.newest, number);
         }
     }
 
@@ -409,6 +428,7 @@ impl Witness {
         let (family, number) = (seen.family, seen.numbers.get(&facts.newest.max(1)).copied());
         let family = state.families.entry(family).or_default();
         family.excuse = Some("a failover lost an acknowledged write");
+        family.failed_over = Some(Instant::now());
         for it in family.rotations.iter_mut().filter(|it| Some(it.successor) > number) {
             if it.fate == Fate::Committed {
                 it.fate = Fate::Forgotten;
@@ -420,10 +440,11 @@ impl Witness {
     pub(crate) fn must_live(&self, session: SessionId) -> Option<bool> {
         let state = self.state();
         let seen = state.sessions.get(&session)?;
-        if seen.asked_to_end.is_some() || seen.stored_end.is_some() {
+        if seen.ended.is_some() || seen.stored_end.is_some() {
             return Some(false);
         }
-        (!state.is_excused(seen.family)).then_some(true)
+        // Who asked for its end and was never answered may have it or not.
+        (seen.asked_to_end.is_empty() && !state.is_excused(seen.family)).then_some(true)
     }
 
     /// Whether an excuse was needed, and whether the family died for it.

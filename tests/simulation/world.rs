@@ -208,7 +208,8 @@ impl World {
     async fn everybody_is_served(&self) {
         for which in [0, 1, 0] {
             let mut served = false;
-            for _ in 0..3 {
+            // A token that was obtained by a clock ahead of the truth seems good for as long as it once was.
+            for _ in 0..6 {
                 let answer = self.serve(which, &self.browser.fetch("GET", "/api/orders"), Duration::ZERO).await;
                 let Some(answer) = answer else { panic!("a replica crashed although all was calm") };
                 self.look();
