@@ -163,6 +163,8 @@ impl World {
             self.site.witness.end_acknowledged(session);
         }
         self.browser.obey(answer.headers());
+        // Whoever signs out takes a login along that was finished meanwhile.
+        self.overtaken.set(self.mine.get().is_some_and(|(mine, _)| mine != session));
     }
 
     /// Somebody takes a copy of the cookies, and uses it once in a while.

@@ -83,12 +83,20 @@ struct State {
     /// The last token that was refused, by family and replica.
     refused: BTreeMap<(u64, u64), u64>,
     dead: BTreeSet<u64>,
+    /// Of which a failover has lost something before anybody could be told of them.
+    rolled_back: BTreeSet<SessionId>,
     /// Clocks are so wrong that a token may be used after its time.
     clocks_are_wrong: bool,
 }
 
 #[derive(Default)]
 pub(crate) struct Witness(Mutex<State>);
+
+impl Family {
+    fn has_just_failed_over(&self) -> bool {
+        self.failed_over.is_some_and(|at| at.elapsed() < UNTIL_REASSERTED)
+    }
+}
 
 impl State {
     fn broken(&mut self, invariant: &str, how: &str) {
@@ -115,7 +123,7 @@ impl Witness {
     pub(crate) fn a_spent_token_is_never_sent(&self, family: u64, number: u64) {
         let mut state = self.state();
         let found = state.families.entry(family).or_default();
-        if found.failed_over.is_some_and(|at| at.elapsed() < UNTIL_REASSERTED) {
+        if found.has_just_failed_over() {
             return;
         }
         let spent = found.rotations.iter().find(|it| {
@@ -134,7 +142,7 @@ impl Witness {
     /// (a), the other half: what is used is committed first, or could not be.
     pub(crate) fn what_is_used_is_committed(&self, family: u64, number: u64) {
         let mut state = self.state();
-        let early = state.families.get(&family).is_some_and(|family| {
+        let early = state.families.get(&family).filter(|family| !family.has_just_failed_over()).is_some_and(|family| {
             let received = Fate::Received { commit_failed: false };
             family.rotations.iter().any(|it| it.successor == number && it.fate == received)
         });
@@ -269,7 +277,9 @@ impl Witness {
 
     pub(crate) fn signed_in(&self, session: SessionId, family: u64, number: u64) {
         let mut state = self.state();
-        state.families.entry(family).or_default();
+        let lost = state.rolled_back.contains(&session);
+        let excuse = lost.then_some("a failover lost the login");
+        state.families.entry(family).or_default().excuse = excuse;
         let seen = state.sessions.entry(session).or_default();
         seen.family = family;
         seen.numbers.insert(1, number);
@@ -284,7 +294,10 @@ impl Witness {
 
     /// From now on it must be.
     pub(crate) fn end_acknowledged(&self, session: SessionId) {
-        if let Some(seen) = self.state().sessions.get_mut(&session) {
+        let mut state = self.state();
+        let failed_over = state.family_of(session).is_some_and(|family| family.failed_over.is_some());
+        // What a failover has lost before it was acknowledged waits for being told again.
+        if let Some(seen) = state.sessions.get_mut(&session).filter(|seen| !failed_over || seen.stored_end.is_some()) {
             seen.ended.get_or_insert_with(Instant::now);
         }
     }
@@ -415,6 +428,7 @@ impl Witness {
     pub(crate) fn rolled_back(&self, session: SessionId, to: Option<&[u8]>) {
         let facts = Facts::of(to);
         let mut state = self.state();
+        state.rolled_back.insert(session);
         let Some(seen) = state.sessions.get_mut(&session) else { return };
         seen.newest.push((Instant::now(), facts.newest));
         if facts.ending.is_none() {
