@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::sleep;
 use url::Url;
 use vestibule::clock::Clock;
-use vestibule::gateway::{Decision, Forwarding, Peer, Verdict};
+use vestibule::gateway::{Decision, Forwarding, NoBody, Peer, Verdict};
 use vestibule::ledger::protocol::EndReason;
 use vestibule::session::vault::Found;
 use vestibule::session::{Carried, SessionId};
@@ -66,7 +66,7 @@ impl World {
     }
 
     async fn pass(&self, replica: &Replica, request: &Parts, upstream: Duration) -> Answer {
-        let mut forwarding = match replica.gateway.decide(request, PEER).await {
+        let mut forwarding = match replica.gateway.decide(request, PEER, &mut NoBody).await {
             Decision::Respond(answer) => {
                 tracing::debug!(status = answer.status().as_u16(), body = ?answer.body(), "answered here");
                 return Answer { status: answer.status(), headers: answer.headers().clone(), forwarded: false };
@@ -156,7 +156,7 @@ impl World {
         self.site.witness.asked_to_end(session, EndReason::Logout);
         let which = self.dice.below(2);
         let replica = self.replica(which);
-        let decided = replica.life.survive(replica.gateway.decide(&request, PEER)).await;
+        let decided = replica.life.survive(replica.gateway.decide(&request, PEER, &mut NoBody)).await;
         let Some(Decision::Respond(answer)) = decided else { return };
         let told = std::str::from_utf8(answer.body()).unwrap_or_default();
         if answer.status() == StatusCode::OK && told.contains("\"pending\":false") {

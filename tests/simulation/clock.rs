@@ -1,6 +1,7 @@
 //! Wall clocks that go with tokio's virtual time, each as wrong as its owner's is.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use vestibule::clock::{Clock, Timestamp};
@@ -27,5 +28,9 @@ impl Clock for Wall {
         let since = i64::try_from(self.start.elapsed().as_millis()).unwrap();
         let millis = 1_800_000_000_000 + since + self.ahead.load(Ordering::Relaxed);
         Timestamp::from_millis(millis.unsigned_abs())
+    }
+
+    fn uptime(&self) -> Duration {
+        self.start.elapsed()
     }
 }

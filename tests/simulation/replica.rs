@@ -56,7 +56,8 @@ impl Replica {
             life: Arc::clone(&life),
             cut: Arc::clone(&cut),
         };
-        let (tasks, ledger) = (Arc::new(Tasks::default()), Arc::new(Ledger::new(Arc::new(line))));
+        let tasks = Arc::new(Tasks::default());
+        let ledger = Arc::new(Ledger::new(Arc::new(line), Arc::clone(&wall) as Arc<_>));
         let follower = Arc::clone(&ledger);
         tasks.spawn(async move { follower.follow().await });
         let seams = Seams {
@@ -125,6 +126,7 @@ fn settings() -> Settings {
         cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
         trusted_proxies: Vec::new(),
         after_logout: "/".to_owned(),
+        strict_logout_typ: false,
     }
 }
 
