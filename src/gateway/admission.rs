@@ -70,7 +70,7 @@ impl Passport {
     /// The newest session that this request knows of, its own flight's landing included.
     pub fn newest(&self) -> Arc<Session> {
         let landed = self.slot.as_ref().and_then(|slot| match &*slot.borrow() {
-            Some(Landing::Advanced(newer) | Landing::Found(newer)) => Some(Arc::clone(newer)),
+            Some(Landing::Advanced(newer, _) | Landing::Found(newer)) => Some(Arc::clone(newer)),
             Some(Landing::Ended(_) | Landing::Unavailable(_)) | None => None,
         });
         landed.filter(|newer| newer.generation > self.session.generation).unwrap_or_else(|| Arc::clone(&self.session))
@@ -145,21 +145,26 @@ impl Gateway {
                     let slot = self.broker.depart(&passport.session);
                     let landing = self.broker.arrival(slot).await;
                     passport.decided = self.seams.clock.now();
-                    match landing {
-                        // While it waited the session may have ended, or a slow ledger may have used the token up.
-                        Landing::Advanced(newer) | Landing::Found(newer) => {
-                            let carried = Carried::Body(Box::new(Session::clone(&newer)));
-                            passport.session = match self.broker.resolve(carried).await {
-                                Ok(Resolved::Live(newest)) => newest,
-                                Ok(Resolved::Ended(ending, last)) => return self.ended(last.as_deref(), ending, now),
-                                Ok(Resolved::Replayed(_) | Resolved::Missing) => newer,
-                                Err(error) => return ledger_unavailable(&error),
-                            };
-                        }
+                    let (newer, arrived) = match landing {
+                        Landing::Advanced(newer, arrived) => (newer, Some(arrived)),
+                        Landing::Found(newer) => (newer, None),
                         Landing::Ended(ending) => return self.ended(Some(&passport.session), ending, now),
                         Landing::Unavailable(until) => {
                             return Admission::Refused(Refusal::IssuerUnavailable(until.until(passport.decided)));
                         }
+                    };
+                    // While it waited the session may have ended, or moved on.
+                    passport.session = match self.broker.resolve(Carried::Body(Box::new(Session::clone(&newer)))).await
+                    {
+                        Ok(Resolved::Live(newest)) => newest,
+                        Ok(Resolved::Ended(ending, last)) => return self.ended(last.as_deref(), ending, now),
+                        Ok(Resolved::Replayed(_) | Resolved::Missing) => newer,
+                        Err(error) => return ledger_unavailable(&error),
+                    };
+                    // Where the server takes longer to answer than its tokens live, a token is spent when it comes: its life
+                    // is counted from when it was asked for. Whoever has waited uses it all the same while it may be good.
+                    if arrived.is_some_and(|arrived| passport.session.may_be_good(arrived, passport.decided)) {
+                        return Admission::Admitted(passport);
                     }
                 }
             }

@@ -41,8 +41,8 @@ pub struct RefreshPolicy {
 /// What a flight has come to.
 #[derive(Clone, Debug)]
 pub enum Landing {
-    /// There is a newer session, with a token that has just been obtained.
-    Advanced(Arc<Session>),
+    /// There is a newer session, with a token that came at this moment.
+    Advanced(Arc<Session>, Timestamp),
     /// There is a newer session in the ledger already. How fresh its token is has to be looked at.
     Found(Arc<Session>),
     /// The session is over.
@@ -172,7 +172,7 @@ impl Flight {
             None => self.slot.has_changed().is_ok(),
             // A rest that seems longer than any was noted before the clock was set back.
             Some(Landing::Unavailable(until)) => *until > now && until.until(now) <= LONGEST_REST,
-            Some(Landing::Advanced(_) | Landing::Found(_) | Landing::Ended(_)) => false,
+            Some(Landing::Advanced(..) | Landing::Found(_) | Landing::Ended(_)) => false,
         }
     }
 }

@@ -250,6 +250,11 @@ impl Session {
         }
     }
 
+    /// Whether the access token may be good at `now` if its life began as late as it can have: when it `arrived`.
+    pub fn may_be_good(&self, arrived: Timestamp, now: Timestamp) -> bool {
+        self.grant.expires.is_none_or(|expires| now.since(arrived) < expires.since(self.grant.obtained))
+    }
+
     /// Until when the access token may be used.
     pub fn usable_until(&self) -> Timestamp {
         self.grant

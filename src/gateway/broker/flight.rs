@@ -227,7 +227,8 @@ impl Broker {
         fence: u64,
         landing: &watch::Sender<Option<Landing>>,
     ) {
-        let body = self.vault.seal_body(&newer, &*self.seams.random, self.seams.clock.now());
+        let arrived = self.seams.clock.now();
+        let body = self.vault.seal_body(&newer, &*self.seams.random, arrived);
         let resident = newer.placement == Placement::Ledger;
         let commit = Commit { fence, from: session.generation, body, resident, keep_until: newer.ends };
         let mut failures = 0;
@@ -235,7 +236,7 @@ impl Broker {
             match self.seams.ledger.apply(session.id, &commit).await {
                 Ok(Committed::Done) => {
                     tracing::info!(target: "audit", event = "session.refreshed", generation = newer.generation);
-                    landing.send_replace(Some(self.unless_buried(newer).await));
+                    landing.send_replace(Some(self.unless_buried(newer, arrived).await));
                     return;
                 }
                 Ok(Committed::Moved(newest)) => {
@@ -249,7 +250,7 @@ impl Broker {
                 }
                 Err(error) => {
                     tracing::error!(%error, "a refreshed session cannot be committed yet; it is kept and tried again");
-                    landing.send_replace(Some(Landing::Advanced(Arc::clone(&newer))));
+                    landing.send_replace(Some(Landing::Advanced(Arc::clone(&newer), arrived)));
                     if self.seams.clock.now() >= newer.ends {
                         return;
                     }
@@ -262,18 +263,20 @@ impl Broker {
 
     /// What was committed, unless all sessions of its kind have been ended while it was on its way. The session's own
     /// ending cannot have been missed: the commit would not have been taken.
-    async fn unless_buried(&self, newer: Arc<Session>) -> Landing {
+    async fn unless_buried(&self, newer: Arc<Session>, arrived: Timestamp) -> Landing {
         self.keep(&newer);
         match self.seams.ledger.exhume(&lineage_of(&newer)).await {
             Ok(Some(tombstone)) => match self.buried(&newer, tombstone).await {
                 Ok(Resolved::Ended(ending, _)) => Landing::Ended(ending),
                 // It is met again by the next request.
-                Ok(Resolved::Live(_) | Resolved::Replayed(_) | Resolved::Missing) | Err(_) => Landing::Advanced(newer),
+                Ok(Resolved::Live(_) | Resolved::Replayed(_) | Resolved::Missing) | Err(_) => {
+                    Landing::Advanced(newer, arrived)
+                }
             },
-            Ok(None) => Landing::Advanced(newer),
+            Ok(None) => Landing::Advanced(newer, arrived),
             Err(error) => {
                 tracing::warn!(%error, "whether a refreshed session has been ended meanwhile is not known; it is heard of later");
-                Landing::Advanced(newer)
+                Landing::Advanced(newer, arrived)
             }
         }
     }
