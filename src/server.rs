@@ -64,6 +64,7 @@ pub struct Server {
 /// A server that runs, until it is [stopped](Self::stop) or dropped.
 pub struct Running {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     shutdown: watch::Sender<bool>,
     connections: Arc<Connections>,
     /// Detached work of requests: drained before the end.
@@ -190,13 +191,13 @@ impl Server {
             ledger: Arc::clone(&ledger),
             server: Arc::clone(&issuer) as Arc<_>,
         };
-        if let Some(wanted) = config.admin {
-            let listener = tokio::net::TcpListener::bind(wanted).await;
-            let listener = listener.map_err(|error| StartError::Admin(wanted, error))?;
-            let health = Arc::new(Health::new(Arc::clone(&ledger), Arc::clone(&issuer) as Arc<_>));
-            let connections = Arc::new(Tasks::default());
-            service.spawn(async move { admin::serve(listener, health, connections).await });
-        }
+        let admin = match config.admin {
+            None => None,
+            Some(wanted) => {
+                let health = Health::new(Arc::clone(&ledger), Arc::clone(&issuer) as Arc<_>);
+                Some(open_admin(wanted, health, &service).await.map_err(|error| StartError::Admin(wanted, error))?)
+            }
+        };
         let (limits, drain) = (config.limits, config.drain);
         let (gateway, public_url) = gateway(config, routes, seams);
 
@@ -226,7 +227,7 @@ impl Server {
             }
         });
         tracing::info!(%address, %public_url, "ready");
-        Ok(Running { address, shutdown, connections, tasks, service, file, drain })
+        Ok(Running { address, admin, shutdown, connections, tasks, service, file, drain })
     }
 }
 
@@ -234,6 +235,11 @@ impl Running {
     /// The address that is listened on.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address for administrators, if there is one.
+    pub const fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Takes no new connections, waits for requests in flight and for detached work, and ends.
@@ -278,6 +284,14 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
         strict_logout_typ: config.strict_logout_typ,
     };
     (Gateway::new(seams, settings, vault), config.public_url)
+}
+
+async fn open_admin(wanted: SocketAddr, health: Health, service: &Tasks) -> std::io::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(wanted).await?;
+    let address = listener.local_addr()?;
+    let connections = Arc::new(Tasks::default());
+    service.spawn(async move { admin::serve(listener, Arc::new(health), connections).await });
+    Ok(address)
 }
 
 fn open_ledger(settings: &LedgerSettings, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {

@@ -13,6 +13,8 @@ mod backchannel;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod input;
 #[cfg(test)]
 #[expect(dead_code, reason = "the demo uses the rest")]

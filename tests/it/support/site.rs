@@ -150,6 +150,11 @@ impl Site {
         format!("{}{path}", self.url)
     }
 
+    /// The address for administrators, if one is configured.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        self.vestibule.running.admin_addr()
+    }
+
     pub(crate) async fn stop(self) {
         self.vestibule.stop().await;
     }
