@@ -154,6 +154,10 @@ impl World {
         let request = self.browser.fetch("POST", "/bff/logout");
         let Some((session, _)) = self.opened(&request.headers) else { return };
         self.site.witness.asked_to_end(session, EndReason::Logout);
+        if !self.trouble.thief && !self.trouble.relogin {
+            // Another tool of the same person goes on with what it copied.
+            *self.thief.borrow_mut() = Some(self.browser.copied());
+        }
         let which = self.dice.below(2);
         let replica = self.replica(which);
         let decided = replica.life.survive(replica.gateway.decide(&request, PEER, &mut NoBody)).await;

@@ -135,6 +135,11 @@ impl World {
                 let world = Rc::clone(self);
                 calls.push(tokio::task::spawn_local(async move { world.call(&world.browser).await }));
             }
+            let copied = self.thief.borrow().clone().filter(|_| !self.trouble.thief);
+            for jar in copied.iter().flat_map(|jar| [jar.clone(), jar.clone()]) {
+                let world = Rc::clone(self);
+                calls.push(tokio::task::spawn_local(async move { world.call(&jar).await }));
+            }
             let world = Rc::clone(self);
             if self.trouble.logout && round == end {
                 calls.push(tokio::task::spawn_local(async move { world.sign_out().await }));
