@@ -11,6 +11,8 @@ mod attacks;
 #[cfg(test)]
 mod backchannel;
 #[cfg(test)]
+mod clock_steps;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod health;

@@ -2,3 +2,4 @@
 
 mod oidc_provider;
 mod page;
+mod replicas;

@@ -1,7 +1,7 @@
 //! Against `oidc-provider`: refresh tokens are good once, a second use kills the grant without grace, access tokens live
 //! for seconds, and the API asks the server itself which of them are good.
 
-mod site;
+pub(super) mod site;
 
 use std::time::Duration;
 

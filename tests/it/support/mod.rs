@@ -9,6 +9,7 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod recorder;
 pub(crate) mod redis;
+pub(crate) mod replica;
 pub(crate) mod site;
 pub(crate) mod source;
 

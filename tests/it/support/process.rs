@@ -19,7 +19,7 @@ pub(crate) struct Process {
     lines: UnboundedReceiver<String>,
     transcript: Arc<Mutex<String>>,
     folder: TempDir,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 impl Process {
@@ -41,7 +41,7 @@ impl Process {
         let mut readers = JoinSet::new();
         readers.spawn(read(child.stdout.take().unwrap(), Arc::clone(&transcript), Some(sender)));
         readers.spawn(read(child.stderr.take().unwrap(), Arc::clone(&transcript), None));
-        Self { name, child, lines, transcript, folder, _readers: readers }
+        Self { name, child, lines, transcript, folder, readers }
     }
 
     /// Waits for the first line on standard output, not seen before, for which `wanted` returns something.
@@ -66,6 +66,12 @@ impl Process {
     /// Everything the program has written so far, standard output and standard error together.
     pub(crate) fn output(&self) -> String {
         self.transcript.lock().unwrap().clone()
+    }
+
+    /// Everything the program has written until its end, which it has to have come to.
+    pub(crate) async fn rest(&mut self) -> String {
+        while self.readers.join_next().await.is_some() {}
+        self.output()
     }
 
     /// The folder in which the program runs.

@@ -1,4 +1,5 @@
-//! A relay between a browser and a server: it remembers what the browser receives, and breaks connections on demand.
+//! A relay between a browser and a server, or several in turn: it remembers what the browser receives, and breaks
+//! connections on demand.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -29,11 +30,17 @@ struct Shared {
 impl Recorder {
     /// Relays from a free port of 127.0.0.1 to `target`.
     pub(crate) async fn start(target: SocketAddr) -> Self {
+        Self::start_before(vec![target]).await
+    }
+
+    /// Relays to each of `targets` in turn, one connection after the other. One that refuses is passed over, as a
+    /// balancer does.
+    pub(crate) async fn start_before(targets: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::default();
         let mut connections = JoinSet::new();
-        connections.spawn(accept(listener, target, Arc::clone(&shared)));
+        connections.spawn(accept(listener, targets, Arc::clone(&shared)));
         Self { address, shared, _connections: connections }
     }
 
@@ -64,14 +71,18 @@ impl Recorder {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, shared: Arc<Mutex<Shared>>) {
+async fn accept(listener: TcpListener, mut targets: Vec<SocketAddr>, shared: Arc<Mutex<Shared>>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
+        let (shared, in_turn) = (Arc::clone(&shared), targets.clone());
+        targets.rotate_left(1);
         connections.spawn(async move {
-            // A server that is not there is a closed connection, as it would be without the relay.
-            if let Ok(server) = TcpStream::connect(target).await {
-                relay(client, server, &shared).await.ok();
+            // Where no server is there, the connection is closed, as it would be without the relay.
+            for target in in_turn {
+                if let Ok(server) = TcpStream::connect(target).await {
+                    relay(client, server, &shared).await.ok();
+                    break;
+                }
             }
         });
     }
@@ -145,6 +156,21 @@ mod tests {
         assert_eq!(answer.body, b"answer 1 with-a-canary");
         assert_eq!(recorder.received_contains("with-a-canary"), Some("plain"));
         assert!(recorder.received().starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+
+    #[tokio::test]
+    async fn servers_take_turns_and_one_that_refuses_is_passed_over() {
+        let (one, other) = (counting().await, counting().await);
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let recorder = Recorder::start_before(vec![one.1, nobody, other.1]).await;
+        let mut bodies = Vec::new();
+        for _ in 0..6 {
+            let answer = raw::exchange(recorder.address(), REQUEST).await.unwrap();
+            bodies.push(String::from_utf8(answer.body).unwrap());
+        }
+        let each: Vec<_> = bodies.iter().map(|body| body.split(' ').nth(1).unwrap()).collect();
+        // First, second (for the one that refuses), second, and once more.
+        assert_eq!(each, ["1", "1", "2", "2", "3", "4"]);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! It stands on nothing else of the tests: the ledger's unit tests include it too, which know the contract of a store.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -220,7 +221,15 @@ pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
-/// A port that nobody listens on, for now.
+/// A port that nobody listens on, for now. The system never gives it away by itself, so that nobody is given it while
+/// its server is down for a moment.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    loop {
+        // Every new state is seeded at random.
+        let random = RandomState::new().hash_one(0);
+        let port = 20_000 + u16::try_from(random % 12_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

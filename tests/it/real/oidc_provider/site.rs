@@ -20,7 +20,7 @@ use crate::support::recorder::Recorder;
 use crate::support::site::{Ground, Texts, Vestibule};
 
 /// So many calls are made at once.
-pub(super) const BURST: usize = 20;
+pub(in crate::real) const BURST: usize = 20;
 
 /// The running parts.
 pub(super) struct RealSite {
@@ -123,8 +123,8 @@ impl RealSite {
 }
 
 /// An API that answers whoever brings a token that the authorization server calls good at this moment.
-pub(super) struct TokenApi {
-    url: String,
+pub(in crate::real) struct TokenApi {
+    pub(in crate::real) url: String,
     tokens: Arc<Mutex<Vec<String>>>,
     _server: JoinSet<()>,
 }
@@ -136,7 +136,7 @@ struct Judge {
 }
 
 impl TokenApi {
-    async fn start(provider: Arc<OidcProvider>) -> Self {
+    pub(in crate::real) async fn start(provider: Arc<OidcProvider>) -> Self {
         let tokens = Arc::<Mutex<Vec<_>>>::default();
         let judge = Judge { provider, tokens: Arc::clone(&tokens) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -148,7 +148,7 @@ impl TokenApi {
     }
 
     /// The token of every call so far.
-    pub(super) fn tokens(&self) -> Vec<String> {
+    pub(in crate::real) fn tokens(&self) -> Vec<String> {
         self.tokens.lock().unwrap().clone()
     }
 }

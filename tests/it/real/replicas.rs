@@ -1,0 +1,8 @@
+//! Several processes with one ledger, and one process that is killed: as in production, in real time.
+
+mod endings;
+mod faults;
+mod file;
+mod kills;
+mod rounds;
+mod site;

@@ -1,0 +1,194 @@
+//! What ends at one replica is over at the other: how soon, and what happens while the ledger cannot be asked.
+
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::{Instant, sleep};
+
+use super::site::{Fleet, PLACES, Plan, at, lasting_redis, retry_after};
+use crate::support::PATIENCE;
+use crate::support::browser::{Browser, Page};
+use crate::support::redis::RedisServer;
+
+/// An ending reaches every replica within this.
+const BOUND: Duration = Duration::from_secs(5);
+const ENDINGS: usize = 30;
+
+fn copy_of(browser: &Browser) -> Browser {
+    let copy = Browser::new();
+    copy.restore(browser.cookies());
+    copy
+}
+
+fn reason(page: &Page) -> (u16, String) {
+    let reason = (page.status == 401).then(|| page.json()["reason"].as_str().unwrap_or_default().to_owned());
+    (page.status, reason.unwrap_or_default())
+}
+
+/// A browser whose session both replicas know.
+async fn known(fleet: &Fleet) -> Browser {
+    let browser = fleet.signed_in().await;
+    for index in [0, 1, 0, 1] {
+        assert_eq!(fleet.call(index, &browser).await.status, 200);
+    }
+    browser
+}
+
+/// How long the second replica goes on to serve the copied cookie, from now on.
+async fn until_refused(fleet: &Fleet, copy: &Browser, wanted: &str) -> Duration {
+    let since = Instant::now();
+    loop {
+        let page = fleet.call(1, copy).await;
+        if page.status == 401 {
+            assert_eq!(reason(&page), (401, wanted.to_owned()));
+            return since.elapsed();
+        }
+        assert!([200, 503].contains(&page.status), "{}", page.text());
+        assert!(since.elapsed() < BOUND, "after {:?} the copied cookie still gets {}", since.elapsed(), page.status);
+    }
+}
+
+/// Prints the median and the maximum.
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let (median, last) = (times[times.len() / 2], times.last().unwrap());
+    println!("{what}: median {} ms, at most {} ms of {}", median.as_millis(), last.as_millis(), times.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn a_copied_cookie_is_refused_at_the_other_replica_soon_after_a_logout() {
+    for session in PLACES {
+        let redis = RedisServer::start(&[]);
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, ..Plan::default() }).await;
+        let mut times = Vec::new();
+        for _ in 0..ENDINGS {
+            let browser = known(&fleet).await;
+            let copy = copy_of(&browser);
+            let out = fleet.log_out(0, &browser).await;
+            assert_eq!((out.status, &out.json()["pending"]), (200, &false.into()), "{}", out.text());
+            times.push(until_refused(&fleet, &copy, "logout").await);
+            let calls = fleet.api.calls();
+            assert_eq!(reason(&fleet.call(0, &copy).await), (401, "logout".to_owned()));
+            assert_eq!(fleet.api.calls(), calls);
+        }
+        report(&format!("endings by logout, {session}"), times);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn what_the_issuer_ends_by_way_of_one_replica_is_over_at_the_other() {
+    // BCL-2.7-01
+    for session in PLACES {
+        let redis = RedisServer::start(&[]);
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, ..Plan::default() }).await;
+        fleet.issuer.register_backchannel_logout(&fleet.replicas.get(0).at("/bff/backchannel-logout"));
+        let mut times = Vec::new();
+        for _ in 0..ENDINGS {
+            let browser = known(&fleet).await;
+            let sid = fleet.issuer.newest_sid().unwrap();
+            let token = fleet.issuer.sign("logout+jwt", &fleet.issuer.logout_claims(None, Some(&sid))).unwrap();
+            assert_eq!(fleet.issuer.tell(&token).await.unwrap().status, 200);
+            times.push(until_refused(&fleet, &copy_of(&browser), "issuer_logout").await);
+            assert_eq!(reason(&fleet.call(0, &browser).await), (401, "issuer_logout".to_owned()));
+        }
+        report(&format!("endings by back-channel logout, {session}"), times);
+    }
+}
+
+/// What the second replica answers while Redis hangs: until when it serves, in time since then.
+async fn served_until(fleet: &Fleet, browser: &Browser, watched: Duration) -> Duration {
+    let cut = Instant::now();
+    let (mut last, mut refused_from) = (Duration::ZERO, None);
+    while cut.elapsed() < watched {
+        let asked = cut.elapsed();
+        let page = fleet.call(1, browser).await;
+        if page.status == 200 {
+            last = asked;
+        } else {
+            retry_after(&page);
+            let calls = *refused_from.get_or_insert(fleet.api.calls());
+            assert_eq!(fleet.api.calls(), calls, "nothing is forwarded any more");
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn a_replica_that_is_cut_off_serves_for_five_seconds_at_most_and_keeps_the_session() {
+    let run = async |session| {
+        let redis = lasting_redis();
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, ..Plan::default() }).await;
+        let browser = known(&fleet).await;
+        redis.signal("STOP");
+        let last = served_until(&fleet, &browser, BOUND + Duration::from_secs(3)).await;
+        println!("cut off, {session}: the last request was served {} ms after", last.as_millis());
+        assert!(last > Duration::from_secs(2), "short interruptions are not noticed: {last:?}");
+        assert!(last < BOUND + Duration::from_millis(300), "{last:?}");
+        let unready = fleet.replicas.get(1).readiness().await.unwrap();
+        assert_eq!(unready.status, 503, "{unready:?}");
+        redis.signal("CONT");
+        let back = Instant::now();
+        while fleet.call(1, &browser).await.status != 200 {
+            assert!(back.elapsed() < PATIENCE);
+        }
+        println!("cut off, {session}: served again {} ms after the end", back.elapsed().as_millis());
+        fleet.replicas.get(1).until_ready().await;
+        fleet.assert_unharmed(&browser, 0).await;
+    };
+    tokio::join!(run(PLACES[0]), run(PLACES[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn with_stale_endings_a_replica_that_is_cut_off_serves_on() {
+    let run = async |session| {
+        let redis = lasting_redis();
+        let more = "[insecure]\nstale_endings = true";
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, more, ..Plan::default() }).await;
+        let browser = known(&fleet).await;
+        redis.signal("STOP");
+        let cut = Instant::now();
+        while cut.elapsed() < BOUND + Duration::from_secs(3) {
+            let page = fleet.call(1, &browser).await;
+            assert_eq!(page.status, 200, "{} after {:?}", page.text(), cut.elapsed());
+            sleep(Duration::from_millis(20)).await;
+        }
+        redis.signal("CONT");
+        fleet.replicas.get(1).until_ready().await;
+        fleet.assert_unharmed(&browser, 0).await;
+    };
+    tokio::join!(run(PLACES[0]), run(PLACES[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn a_logout_while_the_ledger_hangs_is_pending_and_then_holds_everywhere() {
+    let run = async |session, hung: Duration| {
+        let redis = lasting_redis();
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, ..Plan::default() }).await;
+        let browser = known(&fleet).await;
+        let copy = copy_of(&browser);
+        redis.signal("STOP");
+        let cut = Instant::now();
+        let out = fleet.log_out(0, &browser).await;
+        assert_eq!((out.status, &out.json()["pending"]), (200, &true.into()), "{}", out.text());
+        assert!(out.set_cookies().iter().any(|cookie| cookie.starts_with("vestibule=;")), "{:?}", out.set_cookies());
+        let revoked = Instant::now();
+        while fleet.issuer.families_alive() > 0 {
+            assert!(revoked.elapsed() < PATIENCE, "the tokens are revoked at the issuer, which can be reached");
+            sleep(Duration::from_millis(10)).await;
+        }
+        // The replica that was told takes it for ended at once.
+        assert_eq!(reason(&fleet.call(0, &copy).await), (401, "logout".to_owned()));
+        sleep(hung.saturating_sub(cut.elapsed())).await;
+        redis.signal("CONT");
+        let refused = until_refused(&fleet, &copy, "logout").await;
+        println!("logout during a cut of {hung:?}, {session}: refused {} ms after its end", refused.as_millis());
+    };
+    let long = Duration::from_secs(14);
+    tokio::join!(run(PLACES[0], Duration::ZERO), run(PLACES[0], long), run(PLACES[1], long));
+}
