@@ -41,7 +41,7 @@ pub struct RefreshPolicy {
 /// What a flight has come to.
 #[derive(Clone, Debug)]
 pub enum Landing {
-    /// There is a newer session, with a token that came at this moment.
+    /// There is a newer session, with a token that came at this moment, here or to another replica.
     Advanced(Arc<Session>, Timestamp),
     /// There is a newer session in the ledger already. How fresh its token is has to be looked at.
     Found(Arc<Session>),

@@ -74,12 +74,23 @@ impl Broker {
     async fn claim(&self, session: &Session) -> Result<Right, Landing> {
         let claim =
             Claim { generation: session.generation, lease: LEASE, deadline: DEADLINE, keep_until: session.ends };
+        let mut waited = false;
         loop {
             match self.seams.ledger.apply(session.id, &claim).await {
                 Ok(Claimed::Won { fence, sent_before, failures }) => return Ok(Right { fence, sent_before, failures }),
-                Ok(Claimed::Busy(_)) => sleep(POLL).await,
+                Ok(Claimed::Busy(_)) => {
+                    waited = true;
+                    sleep(POLL).await;
+                }
                 Ok(Claimed::Resting(rest)) => return Err(Landing::Unavailable(self.seams.clock.now() + rest)),
-                Ok(Claimed::Moved(newest)) => return Err(self.landing_of(session, newest)),
+                Ok(Claimed::Moved(newest)) => {
+                    return Err(match self.landing_of(session, newest) {
+                        // Another replica has got it while we waited, so it is as new as one of our own: also where the
+                        // authorization server takes longer than its tokens live, and it would look spent already.
+                        Landing::Found(newer) if waited => Landing::Advanced(newer, self.seams.clock.now()),
+                        landing => landing,
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a refresh cannot be claimed; the session is kept");
                     return Err(Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1)));
