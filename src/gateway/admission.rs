@@ -133,6 +133,7 @@ impl Gateway {
 
     /// Sees to it that the access token is good: refreshes beside the request when it is time, waits when it is late.
     async fn freshen(&self, mut passport: Passport) -> Admission {
+        let began = self.seams.clock.uptime();
         for _ in 0..MAX_STEPS {
             let now = self.seams.clock.now();
             match passport.session.freshness(self.settings.session.ahead, now) {
@@ -143,7 +144,8 @@ impl Gateway {
                 }
                 Freshness::Spent => {
                     let slot = self.broker.depart(&passport.session);
-                    let landing = self.broker.arrival(slot).await;
+                    let waited = self.seams.clock.uptime().saturating_sub(began);
+                    let landing = self.broker.arrival(slot, waited).await;
                     passport.decided = self.seams.clock.now();
                     let (newer, arrived) = match landing {
                         Landing::Advanced(newer, arrived) => (newer, Some(arrived)),
@@ -273,14 +275,8 @@ impl Gateway {
     /// A cookie that the browser itself no longer has: somebody holds a copy. The session ends, whoever it was.
     async fn replayed(&self, session: Arc<Session>) -> Admission {
         tracing::warn!(target: "audit", event = "session.replayed", generation = session.generation);
-        match self.broker.end(&session, EndReason::Replayed).await {
-            Ok(ended) => {
-                // The replayed token itself is superseded, and a superseded token is never sent anywhere.
-                if ended.newest.generation > session.generation && !ended.revoked_elsewhere {
-                    self.seams.revoke(&self.settings.client, &ended.newest);
-                }
-                Admission::Nobody(Absence { reason: Some(EndReason::Replayed), retire: false })
-            }
+        match self.broker.end(session, EndReason::Replayed).await {
+            Ok(_) => Admission::Nobody(Absence { reason: Some(EndReason::Replayed), retire: false }),
             Err(error) => ledger_unavailable(&error),
         }
     }

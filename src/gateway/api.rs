@@ -138,16 +138,16 @@ impl Forwarding {
             return Verdict::Pass;
         }
         let (Some(passport), Some(used)) = (&mut self.passport, &self.used) else { return Verdict::Pass };
-        if passport.newest().generation == used.generation {
-            // Another request may have refreshed since.
-            if self.gateway.seams.ledger.standing(used.id, used.generation) != Standing::Behind {
-                return Verdict::Pass;
-            }
-            let carried = Carried::Body(Box::new(Session::clone(used)));
-            match self.gateway.broker.resolve(carried).await {
-                Ok(Resolved::Live(newer)) if newer.generation > used.generation => passport.session = newer,
-                Ok(_) | Err(_) => return Verdict::Pass,
-            }
+        let newest = passport.newest();
+        if newest.generation == used.generation
+            && self.gateway.seams.ledger.standing(used.id, used.generation) != Standing::Behind
+        {
+            return Verdict::Pass;
+        }
+        // Whatever has been fetched since, the session may have ended since, too.
+        match self.gateway.broker.resolve(Carried::Body(Box::new(Session::clone(&newest)))).await {
+            Ok(Resolved::Live(newer)) if newer.generation > used.generation => passport.session = newer,
+            Ok(_) | Err(_) => return Verdict::Pass,
         }
         self.repeated = true;
         Verdict::Repeat

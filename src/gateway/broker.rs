@@ -131,9 +131,10 @@ impl Broker {
         slot
     }
 
-    /// Waits for a flight, as long as a request may wait.
-    pub async fn arrival(&self, mut slot: Slot) -> Landing {
-        match tokio::time::timeout(self.policy.wait, slot.wait_for(Option::is_some)).await {
+    /// Waits for a flight, as long as a request may wait that has `waited` already.
+    pub async fn arrival(&self, mut slot: Slot, waited: Duration) -> Landing {
+        let patience = self.policy.wait.saturating_sub(waited);
+        match tokio::time::timeout(patience, slot.wait_for(Option::is_some)).await {
             Ok(Ok(landing)) => landing.clone(),
             // Too slow, or the flight was dropped: it is tried again by whoever comes next.
             Ok(Err(_)) | Err(_) => None,

@@ -240,7 +240,10 @@ impl Gateway {
         let end = End { reason: EndReason::Replaced, generation: u64::MAX, keep_until };
         match self.seams.ledger.apply(replaced, &end).await {
             Ok(_) => tracing::info!(target: "audit", event = "session.ended", reason = EndReason::Replaced.name()),
-            Err(error) => tracing::error!(%error, "a replaced session cannot be ended"),
+            Err(error) => {
+                tracing::error!(%error, "a replaced session cannot be ended yet; it is tried again until it can");
+                self.broker.insist(replaced, end, None);
+            }
         }
     }
 }

@@ -27,8 +27,8 @@ impl Gateway {
             return Refusal::CrossSite(missing).answer(request, prefix);
         }
         let (away, everywhere) = match self.identify(&request.headers).await {
-            Admission::Admitted(passport) => match self.broker.end(&passport.session, EndReason::Logout).await {
-                Ok(ended) => (self.leave_the_issuer(&ended.newest, ended.revoked_elsewhere).await, true),
+            Admission::Admitted(passport) => match self.broker.end(passport.session, EndReason::Logout).await {
+                Ok(ended) => (self.leave_the_issuer(&ended.newest).await, true),
                 Err(error) => (self.logout_unnoted(request, &error.to_string()).await, false),
             },
             Admission::Refused(Refusal::LedgerUnavailable) => (self.logout_unnoted(request, "see above").await, false),
@@ -56,7 +56,7 @@ impl Gateway {
             return None;
         };
         let session = self.broker.end_later(carried, EndReason::Logout)?;
-        self.leave_the_issuer(&session, false).await
+        self.leave_the_issuer(&session).await
     }
 
     /// The second half of a logout that a script has asked for: now as a navigation, whose target no script can read.
@@ -91,11 +91,8 @@ impl Gateway {
         }
     }
 
-    /// Has the tokens revoked, and says where the browser goes to end the issuer's own session, if there is such a place.
-    async fn leave_the_issuer(&self, session: &Session, revoked_elsewhere: bool) -> Option<String> {
-        if !revoked_elsewhere {
-            self.seams.revoke_now(&self.settings.client, session).await;
-        }
+    /// Says where the browser goes to end the issuer's own session, if there is such a place.
+    async fn leave_the_issuer(&self, session: &Session) -> Option<String> {
         let metadata = self.seams.server.metadata().await.ok()?;
         let hint = session.grant.id_token.as_ref();
         let back = self.after_logout();

@@ -1,83 +1,113 @@
-//! How a session is ended from here, and what that leaves to do.
+//! How a session is ended from here. All of it runs beside the request that wants it: whoever hangs up stops nothing.
 
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::{Broker, Resolved};
 use crate::ledger::StoreError;
 use crate::ledger::protocol::{End, EndReason, Ending, Finished};
 use crate::ledger::tombstone::Tombstone;
-use crate::session::{Carried, Session};
+use crate::session::{Carried, Handle, Session, SessionId};
 
-/// What an ending leaves to do.
+/// A session that is over.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// How and when it ended.
     pub ending: Ending,
-    /// The newest session that is known.
+    /// The newest of it that is known.
     pub newest: Arc<Session>,
-    /// A refresh is on its way and revokes what it brings, or the session was over before.
-    pub revoked_elsewhere: bool,
 }
 
 impl Broker {
-    /// A session whose kind has been ended as a whole: from now on it is one that has ended.
-    pub(super) async fn buried(&self, session: &Arc<Session>, tombstone: Tombstone) -> Result<Resolved, StoreError> {
-        let ended = self.end(session, tombstone.reason).await?;
-        if !ended.revoked_elsewhere {
-            self.seams.revoke(&self.client, &ended.newest);
-        }
-        Ok(Resolved::Ended(ended.ending, None))
-    }
-
-    /// Ends `session`, and says what is left to revoke: the newest session that is known, unless somebody else is seeing
-    /// to it.
+    /// Ends `session` and has its tokens revoked, unless a refresh is on its way, which revokes what it brings. Returns
+    /// when both are done.
     ///
     /// # Errors
     /// If the ledger cannot be asked. Nothing has ended then.
-    pub async fn end(&self, session: &Arc<Session>, reason: EndReason) -> Result<Ended, StoreError> {
-        let end = End { reason, generation: session.generation, keep_until: session.ends };
-        let finished = self.seams.ledger.apply(session.id, &end).await?;
-        let newest = |body: Option<Vec<u8>>| {
-            body.and_then(|body| self.open(&session.handle(), &body)).unwrap_or_else(|| Arc::clone(session))
-        };
-        let ended = match finished {
-            Finished::Now { ending, newer, in_flight } => {
-                tracing::info!(target: "audit", event = "session.ended", reason = reason.name());
-                Ended { ending, newest: newest(newer), revoked_elsewhere: in_flight }
-            }
-            Finished::Before(ending) => Ended { ending, newest: Arc::clone(session), revoked_elsewhere: true },
-        };
-        self.opened.forget(session.id);
-        Ok(ended)
+    pub async fn end(self: &Arc<Self>, session: Arc<Session>, reason: EndReason) -> Result<Ended, StoreError> {
+        let (sender, ended) = oneshot::channel();
+        let broker = Arc::clone(self);
+        self.seams.tasks.spawn(async move {
+            let ended = broker.end_here(&session, reason).await;
+            // Whoever asked may be gone.
+            sender.send(ended).ok();
+        });
+        ended.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the process is ending".to_owned())))
     }
 
-    /// Ends a session although the ledger cannot be told now: this process takes it for ended at once, and goes on telling
-    /// the ledger until it listens. Returns what is at hand of it.
-    pub fn end_later(self: &Arc<Self>, carried: Carried, reason: EndReason) -> Option<Arc<Session>> {
-        let (id, ends, at) = (carried.id(), carried.ends(), self.seams.clock.now());
-        let (generation, session) = match carried {
-            Carried::Body(session) => (session.generation, Some(Arc::new(*session))),
-            Carried::Handle(handle) => (handle.generation, self.opened.get(id, 0)),
+    async fn end_here(&self, session: &Arc<Session>, reason: EndReason) -> Result<Ended, StoreError> {
+        let end = End { reason, generation: session.generation, keep_until: session.ends };
+        let finished = self.seams.ledger.apply(session.id, &end).await?;
+        self.opened.forget(session.id);
+        let (ending, newer, in_flight) = match finished {
+            Finished::Now { ending, newer, in_flight } => (ending, newer, in_flight),
+            Finished::Before(ending) => return Ok(Ended { ending, newest: Arc::clone(session) }),
         };
-        self.opened.forget(id);
-        self.seams.ledger.end_here(id, Ending { reason, at, newest: generation, revoke_on_sight: false }, ends);
-        let end = End { reason, generation, keep_until: ends };
-        let (broker, held) = (Arc::clone(self), session.clone());
+        tracing::info!(target: "audit", event = "session.ended", reason = reason.name());
+        let newer = newer.and_then(|body| self.open(&session.handle(), &body));
+        // The token of a replayed cookie is superseded, and a superseded token is never sent anywhere.
+        let revocable = newer.as_ref().or((reason != EndReason::Replayed).then_some(session));
+        if let Some(revocable) = revocable.filter(|_| !in_flight) {
+            self.seams.revoke_now(&self.client, revocable).await;
+        }
+        Ok(Ended { ending, newest: newer.unwrap_or_else(|| Arc::clone(session)) })
+    }
+
+    /// A session whose kind has been ended as a whole: from now on it is one that has ended.
+    pub(super) async fn buried(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        tombstone: Tombstone,
+    ) -> Result<Resolved, StoreError> {
+        let ended = self.end(session, tombstone.reason).await?;
+        Ok(Resolved::Ended(ended.ending, None))
+    }
+
+    /// Ends a session although the ledger cannot be told now: this process takes it for ended at once, what is at hand of
+    /// it is revoked, and the ledger is told as soon as it listens. Returns what is at hand.
+    pub fn end_later(self: &Arc<Self>, carried: Carried, reason: EndReason) -> Option<Arc<Session>> {
+        let at = self.seams.clock.now();
+        let (handle, session) = match carried {
+            Carried::Body(session) => (session.handle(), Some(Arc::new(*session))),
+            Carried::Handle(handle) => {
+                let session = self.opened.get(handle.id, 0);
+                (handle, session)
+            }
+        };
+        self.opened.forget(handle.id);
+        let ending = Ending { reason, at, newest: handle.generation, revoke_on_sight: false };
+        self.seams.ledger.end_here(handle.id, ending, handle.ends);
+        if let Some(session) = &session {
+            self.seams.revoke(&self.client, session);
+        }
+        let end = End { reason, generation: handle.generation, keep_until: handle.ends };
+        self.insist(handle.id, end, Some(handle));
+        session
+    }
+
+    /// Goes on telling the ledger that a session is over until it listens. What turns out to be newer than what was at hand
+    /// is revoked, if somebody holds the right to open it.
+    pub fn insist(self: &Arc<Self>, id: SessionId, end: End, handle: Option<Handle>) {
+        let broker = Arc::clone(self);
         self.seams.tasks.spawn(async move {
             let mut failures = 0;
-            while broker.seams.clock.now() < ends {
-                if let Ok(finished) = broker.seams.ledger.apply(id, &end).await {
-                    if let (Finished::Now { newer: Some(body), in_flight: false, .. }, Some(held)) = (finished, held)
-                        && let Some(newest) = broker.open(&held.handle(), &body)
-                    {
-                        broker.seams.revoke(&broker.client, &newest);
+            while broker.seams.clock.now() < end.keep_until {
+                match broker.seams.ledger.apply(id, &end).await {
+                    Ok(finished) => {
+                        tracing::info!(target: "audit", event = "session.ended", reason = end.reason.name());
+                        if let (Finished::Now { newer: Some(body), in_flight: false, .. }, Some(handle)) =
+                            (finished, handle)
+                            && let Some(newest) = broker.open(&handle, &body)
+                        {
+                            broker.seams.revoke_now(&broker.client, &newest).await;
+                        }
+                        return;
                     }
-                    return;
+                    Err(_) => tokio::time::sleep(broker.pause(failures)).await,
                 }
-                tokio::time::sleep(broker.pause(failures)).await;
                 failures += 1;
             }
         });
-        session
     }
 }

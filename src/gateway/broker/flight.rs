@@ -28,7 +28,7 @@ const UNDETERMINED_LIMIT: u32 = 3;
 
 impl Broker {
     /// Flies, and leaves what comes of it in `landing`.
-    pub(super) async fn fly(&self, session: &Session, landing: &watch::Sender<Option<Landing>>) {
+    pub(super) async fn fly(self: &Arc<Self>, session: &Session, landing: &watch::Sender<Option<Landing>>) {
         match self.refresh(session).await {
             Flown::Landed(landed) => {
                 landing.send_replace(Some(landed));
@@ -88,7 +88,10 @@ impl Broker {
                         // Another replica has got it while we waited, so it is as new as one of our own: also where the
                         // authorization server takes longer than its tokens live, and it would look spent already.
                         Landing::Found(newer) if waited => Landing::Advanced(newer, self.seams.clock.now()),
-                        landing => landing,
+                        landing @ (Landing::Advanced(..)
+                        | Landing::Found(_)
+                        | Landing::Ended(_)
+                        | Landing::Unavailable(_)) => landing,
                     });
                 }
                 Err(error) => {
@@ -232,7 +235,7 @@ impl Broker {
     /// Makes the newer session the newest, and hands it out. If the ledger fails, those who wait get it all the same:
     /// the browser is then the second copy, while this goes on trying.
     async fn commit(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         newer: Arc<Session>,
         fence: u64,
@@ -274,10 +277,10 @@ impl Broker {
 
     /// What was committed, unless all sessions of its kind have been ended while it was on its way. The session's own
     /// ending cannot have been missed: the commit would not have been taken.
-    async fn unless_buried(&self, newer: Arc<Session>, arrived: Timestamp) -> Landing {
+    async fn unless_buried(self: &Arc<Self>, newer: Arc<Session>, arrived: Timestamp) -> Landing {
         self.keep(&newer);
         match self.seams.ledger.exhume(&lineage_of(&newer)).await {
-            Ok(Some(tombstone)) => match self.buried(&newer, tombstone).await {
+            Ok(Some(tombstone)) => match self.buried(Arc::clone(&newer), tombstone).await {
                 Ok(Resolved::Ended(ending, _)) => Landing::Ended(ending),
                 // It is met again by the next request.
                 Ok(Resolved::Live(_) | Resolved::Replayed(_) | Resolved::Missing) | Err(_) => {

@@ -28,7 +28,7 @@ impl Broker {
     ///
     /// # Errors
     /// If the ledger has to be asked and cannot be.
-    pub async fn resolve(&self, carried: Carried) -> Result<Resolved, StoreError> {
+    pub async fn resolve(self: &Arc<Self>, carried: Carried) -> Result<Resolved, StoreError> {
         let resolved = match carried {
             Carried::Body(session) => self.catch_up(session).await?,
             Carried::Handle(handle) => self.fetch(&handle).await?,
@@ -36,7 +36,7 @@ impl Broker {
         if let Resolved::Live(session) = &resolved
             && let Some(tombstone) = self.seams.ledger.tombstone(|| lineage_of(session))
         {
-            return self.buried(session, tombstone).await;
+            return self.buried(Arc::clone(session), tombstone).await;
         }
         Ok(resolved)
     }
