@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::Method;
 use tokio::time::{Instant, sleep};
 
 use super::site::{Fleet, PLACES, Plan, at, lasting_redis, retry_after};
@@ -34,16 +33,16 @@ async fn known(fleet: &Fleet) -> Browser {
     browser
 }
 
-/// How long the second replica goes on to serve the copied cookie, from now on.
+/// How long the second replica goes on to take the copied cookie, from now on. A 401 without a reason is the API's, which
+/// was asked with a token that is revoked already.
 async fn until_refused(fleet: &Fleet, copy: &Browser, wanted: &str) -> Duration {
     let since = Instant::now();
     loop {
         let page = fleet.call(1, copy).await;
-        if page.status == 401 {
-            assert_eq!(reason(&page), (401, wanted.to_owned()));
+        if reason(&page) == (401, wanted.to_owned()) {
             return since.elapsed();
         }
-        assert!([200, 503].contains(&page.status), "{}", page.text());
+        assert!([200, 503].contains(&page.status) || reason(&page) == (401, String::new()), "{}", page.text());
         assert!(since.elapsed() < BOUND, "after {:?} the copied cookie still gets {}", since.elapsed(), page.status);
     }
 }
@@ -189,6 +188,6 @@ async fn a_logout_while_the_ledger_hangs_is_pending_and_then_holds_everywhere() 
         let refused = until_refused(&fleet, &copy, "logout").await;
         println!("logout during a cut of {hung:?}, {session}: refused {} ms after its end", refused.as_millis());
     };
-    let long = Duration::from_secs(14);
+    let long = Duration::from_secs(13);
     tokio::join!(run(PLACES[0], Duration::ZERO), run(PLACES[0], long), run(PLACES[1], long));
 }

@@ -136,21 +136,31 @@ async fn a_full_file_serves_good_tokens_refuses_refreshes_and_loses_nothing() {
     }
 }
 
-/// Fills the store to its last byte.
+/// Fills the store to its last byte: by large records, by small ones, and by one that grows.
 async fn fill(store: &FileStore) {
-    let mut number = 0_u64;
-    for size in [50_000, 1_000, 50, 1] {
-        loop {
-            number += 1;
-            let mut hash = [0xff; 32];
-            hash[..8].copy_from_slice(&number.to_le_bytes());
-            let keep_until = Timestamp::from_secs(4_000_000_000);
-            match store.swap(Key::Once(hash), 0, Write { bytes: vec![0; size], keep_until, news: None }).await {
-                Ok(Swapped::Done) => {}
-                Err(StoreError::Full(_)) => break,
-                other => panic!("{other:?}"),
-            }
+    let key = |number: u64| {
+        let mut hash = [0xff; 32];
+        hash[..8].copy_from_slice(&number.to_le_bytes());
+        Key::Once(hash)
+    };
+    let write = async |number, size| {
+        let version = store.load(key(number)).await.unwrap().version;
+        let write = Write { bytes: vec![0; size], keep_until: Timestamp::from_secs(4_000_000_000), news: None };
+        match store.swap(key(number), version, write).await {
+            Ok(Swapped::Done) => true,
+            Err(StoreError::Full(_)) => false,
+            other => panic!("{other:?}"),
         }
+    };
+    let mut number = 0;
+    for size in [50_000, 1_000, 50] {
+        while write(number, size).await {
+            number += 1;
+        }
+    }
+    let mut size = 50_001;
+    while write(0, size).await {
+        size += 1;
     }
 }
 
