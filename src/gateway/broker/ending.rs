@@ -1,6 +1,7 @@
 //! How a session is ended from here. All of it runs beside the request that wants it: whoever hangs up stops nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -18,6 +19,9 @@ pub struct Ended {
     /// The newest of it that is known.
     pub newest: Arc<Session>,
 }
+
+/// The ledger is told again after this long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// Ends `session` and has its tokens revoked, unless a refresh is on its way, which revokes what it brings. Returns
@@ -91,7 +95,6 @@ impl Broker {
     pub fn insist(self: &Arc<Self>, id: SessionId, end: End, handle: Option<Handle>) {
         let broker = Arc::clone(self);
         self.seams.tasks.spawn(async move {
-            let mut failures = 0;
             while broker.seams.clock.now() < end.keep_until {
                 match broker.seams.ledger.apply(id, &end).await {
                     Ok(finished) => {
@@ -104,9 +107,9 @@ impl Broker {
                         }
                         return;
                     }
-                    Err(_) => tokio::time::sleep(broker.pause(failures)).await,
+                    // Never long: once the ledger can be asked again, this has to hold everywhere as soon as any ending.
+                    Err(_) => tokio::time::sleep(AGAIN).await,
                 }
-                failures += 1;
             }
         });
     }

@@ -366,7 +366,7 @@ impl Broker {
         accepted
     }
 
-    pub(super) fn pause(&self, failures: u32) -> Duration {
+    fn pause(&self, failures: u32) -> Duration {
         let [jitter] = self.seams.random.bytes();
         backoff(failures, jitter)
     }
