@@ -29,7 +29,7 @@ pub struct Record {
     newest: u64,
     /// The newest generation that is settled: cookies older than it can only be replays.
     settled: u64,
-    /// When the browser first presented the newest generation.
+    /// When the browser first presented the newest generation, or later, when an older one was last presented.
     shown: Option<Timestamp>,
     /// The newest body, sealed, until its generation is settled; to the end if it is resident.
     body: Option<Vec<u8>>,
@@ -70,6 +70,8 @@ struct Lease {
 /// A lease that has lapsed is given away only if its holder does not renew it within this time: twice the interval at
 /// which leases are renewed, so that a step of the clock takes no lease from one who is alive.
 pub const GRACE: Duration = Duration::from_secs(10);
+/// Whether older cookies are still about is noted once in this time.
+const NOTED: Duration = Duration::from_secs(5);
 /// No lease, rest or pending answer ends later than this from now. One that seems to was noted before the clock was set
 /// back.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -170,6 +172,14 @@ impl Record {
     /// The lease that holds at `now`, or is not proven to have lapsed.
     fn holder(&self, now: Timestamp) -> Option<Lease> {
         self.lease.filter(|lease| lease.until > now || lease.doubted.is_none_or(|since| now.since(since) < GRACE))
+    }
+
+    /// An older generation than the newest was presented: its cookie is still about, so the newest is settled later. Noted
+    /// now and then only, because it is a write.
+    fn show_older(&mut self, now: Timestamp) {
+        if self.shown.is_some_and(|since| now.since(since) >= NOTED) {
+            self.shown = Some(now);
+        }
     }
 
     /// Whether the newest body is needed: no browser is known to have it.

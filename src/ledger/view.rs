@@ -90,7 +90,7 @@ struct Moved {
     newest: u64,
     /// The stretch of news in which the record was read.
     known: u32,
-    /// When this replica first saw the newest generation presented, and whether a second sight was noted.
+    /// When the ledger last heard from this replica that the newest generation was presented.
     shown: Moment,
     /// The last use here that was noted, for the idle limit; and the last that slid it.
     used: Moment,
@@ -98,7 +98,6 @@ struct Moved {
     /// In seconds since 1970, rounded up.
     keep_until: u32,
     settled: bool,
-    noted_twice: bool,
     ended: bool,
 }
 
@@ -194,13 +193,7 @@ impl View {
         moved.keep(keep_until);
         match change {
             Change::Advanced(generation) if generation > moved.newest => {
-                *moved = Moved {
-                    newest: generation,
-                    shown: Moment::default(),
-                    settled: false,
-                    noted_twice: false,
-                    ..*moved
-                };
+                *moved = Moved { newest: generation, shown: Moment::default(), settled: false, ..*moved };
             }
             Change::Settled(generation) if generation >= moved.newest => moved.settled = true,
             Change::Advanced(_) | Change::Settled(_) => {}
@@ -218,18 +211,15 @@ impl View {
         self.buried.store(tombstones.len(), Ordering::Release);
     }
 
-    /// A request has presented `generation`: at most twice per generation the ledger has to hear of it.
-    ///
-    /// Sessions that never moved need no settling.
+    /// A request has presented `generation`. Until that is settled the ledger has to hear of it: the first time, and again
+    /// when the settling time has passed. Sessions that never moved need no settling.
     pub fn presented(&self, session: SessionId, generation: u64, settle: Duration, now: Moment) -> Note {
         let due = |moved: &Moved| {
             moved.newest > 0
                 && !moved.settled
                 && !moved.ended
                 && generation >= moved.newest
-                && (generation > moved.newest
-                    || !moved.shown.is_set()
-                    || (!moved.noted_twice && now.since(moved.shown) >= settle))
+                && (generation > moved.newest || !moved.shown.is_set() || now.since(moved.shown) >= settle)
         };
         if !self.read(session, |moved| moved.is_some_and(due)) {
             return Note::None;
@@ -238,11 +228,7 @@ impl View {
             if !due(moved) {
                 return Note::None;
             }
-            if moved.shown.is_set() {
-                moved.noted_twice = true;
-            } else {
-                moved.shown = now;
-            }
+            moved.shown = now;
             Note::Presented
         })
     }
@@ -380,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn presenting_the_newest_generation_is_noted_twice_and_no_more() {
+    fn presenting_the_newest_generation_is_noted_until_it_is_settled() {
         let view = knowing();
         view.hear(session(), Change::Advanced(2), LIMIT);
         assert_eq!(view.standing(session(), 1), Standing::Behind);
@@ -388,10 +374,14 @@ mod tests {
         assert_eq!(note(1, 0), Note::None);
         assert_eq!(note(2, 1), Note::Presented);
         assert_eq!(note(2, 2), Note::None);
+        // The second showing settles it, unless an older cookie has turned up meanwhile.
         assert_eq!(note(2, 61), Note::Presented);
         assert_eq!(note(2, 99), Note::None);
+        assert_eq!(note(2, 121), Note::Presented);
+        view.hear(session(), Change::Settled(2), LIMIT);
+        assert_eq!(note(2, 999), Note::None);
         view.hear(session(), Change::Advanced(3), LIMIT);
-        assert_eq!(note(3, 100), Note::Presented);
+        assert_eq!(note(3, 999), Note::Presented);
     }
 
     #[test]

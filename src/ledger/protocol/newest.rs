@@ -29,8 +29,12 @@ pub enum Newest {
 impl Operation for Latest {
     type Reply = Newest;
 
-    fn apply(&self, record: &mut Record, _now: Timestamp) -> Newest {
-        record.standing_of(self.generation)
+    fn apply(&self, record: &mut Record, now: Timestamp) -> Newest {
+        let standing = record.standing_of(self.generation);
+        if matches!(standing, Newest::Superseded(_)) {
+            record.show_older(now);
+        }
+        standing
     }
 }
 
@@ -39,7 +43,8 @@ impl Operation for Latest {
 pub struct Presented {
     /// The generation that the cookie carries.
     pub generation: u64,
-    /// How long after its first showing a generation is settled by being shown again.
+    /// A generation is settled by being shown again this long after its first showing, if no older one was shown within
+    /// that time.
     pub settle: Duration,
     /// The session's absolute limit.
     pub keep_until: Timestamp,

@@ -49,7 +49,10 @@ impl Operation for Claim {
         record.keep_until = record.keep_until.max(self.keep_until);
         match record.standing_of(self.generation) {
             Newest::Current => {}
-            moved @ (Newest::Ended(_) | Newest::Replayed | Newest::Superseded(_)) => return Claimed::Moved(moved),
+            moved @ (Newest::Ended(_) | Newest::Replayed | Newest::Superseded(_)) => {
+                record.show_older(now);
+                return Claimed::Moved(moved);
+            }
         }
         if record.resident && self.generation > record.newest {
             // The body that is claimed for has not got here yet, and the one that lies here is the only other: whoever has

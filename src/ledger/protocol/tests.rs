@@ -123,11 +123,26 @@ fn an_older_generation_gets_the_newer_body_until_it_is_settled() {
     assert_eq!(claim(&mut record, 1, at(1)), Claimed::Moved(Newest::Superseded(Some("two".into()))));
     present(&mut record, 2, at(10));
     present(&mut record, 2, at(69));
-    assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(69)), Newest::Superseded(Some("two".into())));
+    assert_eq!(apply(&mut record.clone(), &Latest { generation: 1 }, at(69)), Newest::Superseded(Some("two".into())));
     // Shown again sixty seconds after its first showing, it is settled, and older cookies can only be copies.
     present(&mut record, 2, at(70));
     assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(71)), Newest::Replayed);
     assert_eq!(apply(&mut record, &Latest { generation: 2 }, at(71)), Newest::Current);
+}
+
+#[test]
+fn while_an_older_cookie_is_about_nothing_is_settled() {
+    let mut record = advanced();
+    present(&mut record, 2, at(0));
+    // A late answer has put the older cookie back, and the browser sends two requests with it: the first brings the newer
+    // one, which is shown again while the second is still on its way.
+    assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(100)), Newest::Superseded(Some("two".into())));
+    present(&mut record, 2, at(101));
+    assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(102)), Newest::Superseded(Some("two".into())));
+    present(&mut record, 2, at(159));
+    assert_eq!(apply(&mut record.clone(), &Latest { generation: 1 }, at(159)), Newest::Superseded(Some("two".into())));
+    present(&mut record, 2, at(160));
+    assert_eq!(apply(&mut record, &Latest { generation: 1 }, at(161)), Newest::Replayed);
 }
 
 #[test]
