@@ -121,6 +121,7 @@ async fn a_replica_that_is_cut_off_serves_for_five_seconds_at_most_and_keeps_the
     let run = async |session| {
         let redis = lasting_redis();
         let fleet = Fleet::start(Plan { ledger: &at(&redis), session, ..Plan::default() }).await;
+        fleet.issuer.register_backchannel_logout(&fleet.replicas.get(0).at("/bff/backchannel-logout"));
         let browser = known(&fleet).await;
         redis.signal("STOP");
         let last = served_until(&fleet, &browser, BOUND + Duration::from_secs(3)).await;
@@ -129,6 +130,10 @@ async fn a_replica_that_is_cut_off_serves_for_five_seconds_at_most_and_keeps_the
         assert!(last < BOUND + Duration::from_millis(300), "{last:?}");
         let unready = fleet.replicas.get(1).readiness().await.unwrap();
         assert_eq!(unready.status, 503, "{unready:?}");
+        // The issuer is told that it has not been heard, so that it may say it again.
+        let sid = fleet.issuer.newest_sid().unwrap();
+        let token = fleet.issuer.sign("logout+jwt", &fleet.issuer.logout_claims(None, Some(&sid))).unwrap();
+        assert_eq!(fleet.issuer.tell(&token).await.unwrap().status, 400);
         redis.signal("CONT");
         let back = Instant::now();
         while fleet.call(1, &browser).await.status != 200 {

@@ -145,7 +145,7 @@ impl Course {
             assert_eq!(browser.received_contains(&token), None);
             assert_eq!(self.replicas.front.received_contains(&token), None);
         }
-        // A round in which one replica did nothing would show nothing.
+        // Nothing was out of order to either of them.
         for index in 0..2 {
             let said = self.replicas.get(index).output();
             assert!(!said.contains("ERROR"), "{said}");

@@ -160,7 +160,10 @@ pub(super) async fn persistent(browser: Browser, url: String, patience: Duration
     loop {
         let page = attempt(&browser, &url).await;
         match page {
-            None => persisted.broken += 1,
+            None => {
+                persisted.broken += 1;
+                sleep(Duration::from_millis(20)).await;
+            }
             Some(page) if page.status == 200 => return persisted,
             Some(page) => {
                 sleep(Duration::from_secs(retry_after(&page))).await;
