@@ -70,7 +70,7 @@ impl Passport {
     /// The newest session that this request knows of, its own flight's landing included.
     pub fn newest(&self) -> Arc<Session> {
         let landed = self.slot.as_ref().and_then(|slot| match &*slot.borrow() {
-            Some(Landing::Advanced(newer, _) | Landing::Found(newer)) => Some(Arc::clone(newer)),
+            Some(Landing::Advanced(newer)) => Some(Arc::clone(newer)),
             Some(Landing::Ended(_) | Landing::Unavailable(_)) | None => None,
         });
         landed.filter(|newer| newer.generation > self.session.generation).unwrap_or_else(|| Arc::clone(&self.session))
@@ -147,9 +147,8 @@ impl Gateway {
                     let waited = self.seams.clock.uptime().saturating_sub(began);
                     let landing = self.broker.arrival(slot, waited).await;
                     passport.decided = self.seams.clock.now();
-                    let (newer, arrived) = match landing {
-                        Landing::Advanced(newer, arrived) => (newer, Some(arrived)),
-                        Landing::Found(newer) => (newer, None),
+                    let newer = match landing {
+                        Landing::Advanced(newer) => newer,
                         Landing::Ended(ending) => return self.ended(Some(&passport.session), ending, now),
                         Landing::Unavailable(until) => {
                             return Admission::Refused(Refusal::IssuerUnavailable(until.until(passport.decided)));
@@ -163,9 +162,8 @@ impl Gateway {
                         Ok(Resolved::Replayed(_) | Resolved::Missing) => newer,
                         Err(error) => return ledger_unavailable(&error),
                     };
-                    // Where the server takes longer to answer than its tokens live, a token is spent when it comes: its life
-                    // is counted from when it was asked for. Whoever has waited uses it all the same while it may be good.
-                    if arrived.is_some_and(|arrived| passport.session.may_be_good(arrived, passport.decided)) {
+                    // Whoever has waited for a token uses it, however slow its server is.
+                    if passport.session.has_just_come(passport.decided) {
                         return Admission::Admitted(passport);
                     }
                 }

@@ -41,10 +41,8 @@ pub struct RefreshPolicy {
 /// What a flight has come to.
 #[derive(Clone, Debug)]
 pub enum Landing {
-    /// There is a newer session, with a token that came at this moment, here or to another replica.
-    Advanced(Arc<Session>, Timestamp),
-    /// There is a newer session in the ledger already. How fresh its token is has to be looked at.
-    Found(Arc<Session>),
+    /// There is a newer session, by a refresh of this replica or of another. How fresh its token is has to be looked at.
+    Advanced(Arc<Session>),
     /// The session is over.
     Ended(Ending),
     /// Not now, and not before that moment. The session is as it was.
@@ -147,7 +145,9 @@ impl Broker {
         // Whoever holds the newer cookie goes on; this one has nothing to spend.
         let nothing = || Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1));
         match newest {
-            Newest::Superseded(Some(body)) => self.open(&session.handle(), &body).map_or_else(nothing, Landing::Found),
+            Newest::Superseded(Some(body)) => {
+                self.open(&session.handle(), &body).map_or_else(nothing, Landing::Advanced)
+            }
             Newest::Ended(ending) => Landing::Ended(ending),
             Newest::Current | Newest::Superseded(None) | Newest::Replayed => nothing(),
         }
@@ -173,7 +173,7 @@ impl Flight {
             None => self.slot.has_changed().is_ok(),
             // A rest that seems longer than any was noted before the clock was set back.
             Some(Landing::Unavailable(until)) => *until > now && until.until(now) <= LONGEST_REST,
-            Some(Landing::Advanced(..) | Landing::Found(_) | Landing::Ended(_)) => false,
+            Some(Landing::Advanced(_) | Landing::Ended(_)) => false,
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct Grant {
     pub access_token: AccessToken,
     /// When it was asked for: its life may have begun any time since, so this is when it is counted from.
     pub obtained: Timestamp,
+    /// When it came.
+    pub answered: Timestamp,
     /// When it expires; none if the server does not say and it cannot be refreshed.
     pub expires: Option<Timestamp>,
     /// What the next access token is asked with.
@@ -165,7 +167,7 @@ impl Session {
             issued_at: login.issued_at(),
             claims: serde_json::Value::Object(claims).to_string(),
         };
-        let grant = Grant::of(tokens, None, asked);
+        let grant = Grant::of(tokens, None, asked, now);
         Self {
             id: SessionId(random.bytes()),
             secret: Secret::new(random.bytes()),
@@ -185,7 +187,7 @@ impl Session {
         Self {
             generation: self.generation + 1,
             last_seen: now.max(self.last_seen),
-            grant: Grant::of(tokens, Some(&self.grant), asked),
+            grant: Grant::of(tokens, Some(&self.grant), asked, now),
             ..self.clone()
         }
     }
@@ -250,9 +252,11 @@ impl Session {
         }
     }
 
-    /// Whether the access token may be good at `now` if its life began as late as it can have: when it `arrived`.
-    pub fn may_be_good(&self, arrived: Timestamp, now: Timestamp) -> bool {
-        self.grant.expires.is_none_or(|expires| now.since(arrived) < expires.since(self.grant.obtained))
+    /// Whether the access token has only just come at `now`. Where the server takes longer to answer than its tokens live,
+    /// it is spent by then all the same, because its life is counted from when it was asked for.
+    pub fn has_just_come(&self, now: Timestamp) -> bool {
+        let lifetime = self.grant.expires.map_or(TRAVEL_TIME, |expires| expires.since(self.grant.obtained));
+        now.since(self.grant.answered) <= TRAVEL_TIME.min(lifetime / 10)
     }
 
     /// Until when the access token may be used.
@@ -299,7 +303,7 @@ impl Format {
 
 impl Grant {
     /// The grant of a token response; what the response leaves out is kept from before (RFC 6749 section 6).
-    fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp) -> Self {
+    fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp, answered: Timestamp) -> Self {
         let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
         let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
         // A refresh that says nothing about it says nothing new, unless it brought another token.
@@ -308,6 +312,7 @@ impl Grant {
             renewable_until: tokens.refresh_expires_in.map(|lifetime| asked + lifetime).or(kept),
             access_token: tokens.access_token,
             obtained: asked,
+            answered,
             expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),
             refresh_token,
             id_token: tokens.id_token.or_else(|| before.and_then(|it| it.id_token.clone())),

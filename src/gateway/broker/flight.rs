@@ -74,26 +74,12 @@ impl Broker {
     async fn claim(&self, session: &Session) -> Result<Right, Landing> {
         let claim =
             Claim { generation: session.generation, lease: LEASE, deadline: DEADLINE, keep_until: session.ends };
-        let mut waited = false;
         loop {
             match self.seams.ledger.apply(session.id, &claim).await {
                 Ok(Claimed::Won { fence, sent_before, failures }) => return Ok(Right { fence, sent_before, failures }),
-                Ok(Claimed::Busy(_)) => {
-                    waited = true;
-                    sleep(POLL).await;
-                }
+                Ok(Claimed::Busy(_)) => sleep(POLL).await,
                 Ok(Claimed::Resting(rest)) => return Err(Landing::Unavailable(self.seams.clock.now() + rest)),
-                Ok(Claimed::Moved(newest)) => {
-                    return Err(match self.landing_of(session, newest) {
-                        // Another replica has got it while we waited, so it is as new as one of our own: also where the
-                        // authorization server takes longer than its tokens live, and it would look spent already.
-                        Landing::Found(newer) if waited => Landing::Advanced(newer, self.seams.clock.now()),
-                        landing @ (Landing::Advanced(..)
-                        | Landing::Found(_)
-                        | Landing::Ended(_)
-                        | Landing::Unavailable(_)) => landing,
-                    });
-                }
+                Ok(Claimed::Moved(newest)) => return Err(self.landing_of(session, newest)),
                 Err(error) => {
                     tracing::warn!(%error, "a refresh cannot be claimed; the session is kept");
                     return Err(Landing::Unavailable(self.seams.clock.now() + Duration::from_secs(1)));
@@ -241,8 +227,7 @@ impl Broker {
         fence: u64,
         landing: &watch::Sender<Option<Landing>>,
     ) {
-        let arrived = self.seams.clock.now();
-        let body = self.vault.seal_body(&newer, &*self.seams.random, arrived);
+        let body = self.vault.seal_body(&newer, &*self.seams.random, self.seams.clock.now());
         let resident = newer.placement == Placement::Ledger;
         let commit = Commit { fence, from: session.generation, body, resident, keep_until: newer.ends };
         let mut failures = 0;
@@ -250,7 +235,7 @@ impl Broker {
             match self.seams.ledger.apply(session.id, &commit).await {
                 Ok(Committed::Done) => {
                     tracing::info!(target: "audit", event = "session.refreshed", generation = newer.generation);
-                    landing.send_replace(Some(self.unless_buried(newer, arrived).await));
+                    landing.send_replace(Some(self.unless_buried(newer).await));
                     return;
                 }
                 Ok(Committed::Moved(newest)) => {
@@ -264,7 +249,7 @@ impl Broker {
                 }
                 Err(error) => {
                     tracing::error!(%error, "a refreshed session cannot be committed yet; it is kept and tried again");
-                    landing.send_replace(Some(Landing::Advanced(Arc::clone(&newer), arrived)));
+                    landing.send_replace(Some(Landing::Advanced(Arc::clone(&newer))));
                     if self.seams.clock.now() >= newer.ends {
                         return;
                     }
@@ -277,20 +262,18 @@ impl Broker {
 
     /// What was committed, unless all sessions of its kind have been ended while it was on its way. The session's own
     /// ending cannot have been missed: the commit would not have been taken.
-    async fn unless_buried(self: &Arc<Self>, newer: Arc<Session>, arrived: Timestamp) -> Landing {
+    async fn unless_buried(self: &Arc<Self>, newer: Arc<Session>) -> Landing {
         self.keep(&newer);
         match self.seams.ledger.exhume(&lineage_of(&newer)).await {
             Ok(Some(tombstone)) => match self.buried(Arc::clone(&newer), tombstone).await {
                 Ok(Resolved::Ended(ending, _)) => Landing::Ended(ending),
                 // It is met again by the next request.
-                Ok(Resolved::Live(_) | Resolved::Replayed(_) | Resolved::Missing) | Err(_) => {
-                    Landing::Advanced(newer, arrived)
-                }
+                Ok(Resolved::Live(_) | Resolved::Replayed(_) | Resolved::Missing) | Err(_) => Landing::Advanced(newer),
             },
-            Ok(None) => Landing::Advanced(newer, arrived),
+            Ok(None) => Landing::Advanced(newer),
             Err(error) => {
                 tracing::warn!(%error, "whether a refreshed session has been ended meanwhile is not known; it is heard of later");
-                Landing::Advanced(newer, arrived)
+                Landing::Advanced(newer)
             }
         }
     }
