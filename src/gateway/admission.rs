@@ -143,25 +143,12 @@ impl Gateway {
                     return Admission::Admitted(passport);
                 }
                 Freshness::Spent => {
-                    let slot = self.broker.depart(&passport.session);
                     let waited = self.seams.clock.uptime().saturating_sub(began);
-                    let landing = self.broker.arrival(slot, waited).await;
+                    passport.session = match self.successor(&passport.session, waited).await {
+                        Ok(newer) => newer,
+                        Err(refused) => return *refused,
+                    };
                     passport.decided = self.seams.clock.now();
-                    let newer = match landing {
-                        Landing::Advanced(newer) => newer,
-                        Landing::Ended(ending) => return self.ended(Some(&passport.session), ending, now),
-                        Landing::Unavailable(until) => {
-                            return Admission::Refused(Refusal::IssuerUnavailable(until.until(passport.decided)));
-                        }
-                    };
-                    // While it waited the session may have ended, or moved on.
-                    passport.session = match self.broker.resolve(Carried::Body(Box::new(Session::clone(&newer)))).await
-                    {
-                        Ok(Resolved::Live(newest)) => newest,
-                        Ok(Resolved::Ended(ending, last)) => return self.ended(last.as_deref(), ending, now),
-                        Ok(Resolved::Replayed(_) | Resolved::Missing) => newer,
-                        Err(error) => return ledger_unavailable(&error),
-                    };
                     // Whoever has waited for a token uses it, however slow its server is.
                     if passport.session.has_just_come(passport.decided) {
                         return Admission::Admitted(passport);
@@ -170,6 +157,28 @@ impl Gateway {
             }
         }
         Admission::Refused(Refusal::IssuerUnavailable(Duration::from_secs(1)))
+    }
+
+    /// Waits for the refresh of a session, for a request that has `waited` already, and asks once more how its result
+    /// stands: meanwhile the session may have ended, or moved on.
+    async fn successor(&self, session: &Session, waited: Duration) -> Result<Arc<Session>, Box<Admission>> {
+        let slot = self.broker.depart(session);
+        let newer = match self.broker.arrival(slot, waited).await {
+            Landing::Advanced(newer) => newer,
+            Landing::Ended(ending) => return Err(Box::new(self.ended(Some(session), ending, self.seams.clock.now()))),
+            Landing::Unavailable(until) => {
+                let rest = until.until(self.seams.clock.now());
+                return Err(Box::new(Admission::Refused(Refusal::IssuerUnavailable(rest))));
+            }
+        };
+        match self.broker.resolve(Carried::Body(Box::new(Session::clone(&newer)))).await {
+            Ok(Resolved::Live(newest)) => Ok(newest),
+            Ok(Resolved::Ended(ending, last)) => {
+                Err(Box::new(self.ended(last.as_deref(), ending, self.seams.clock.now())))
+            }
+            Ok(Resolved::Replayed(_) | Resolved::Missing) => Ok(newer),
+            Err(error) => Err(Box::new(ledger_unavailable(&error))),
+        }
     }
 
     /// The cookies that an answer to this request has to carry, decided at the moment when its head leaves.

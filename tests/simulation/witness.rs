@@ -211,7 +211,7 @@ impl Witness {
     }
 
     /// (e) A temporary failure never ends a session: each ending in the store has a cause that may end one.
-    fn an_ending_has_a_cause(&self, session: SessionId, ending: Ending, writer: u64) {
+    fn an_ending_has_a_cause(&self, session: SessionId, ending: Ending) {
         let mut state = self.state();
         let Some(seen) = state.sessions.get(&session) else { return };
         let settled = seen.settled.map_or(0, |it| it.1);
@@ -223,7 +223,9 @@ impl Witness {
             EndReason::Replayed => seen.stolen.is_some_and(|stolen| stolen < settled),
             // Only for the token of the newest generation, and only if a token was lost by no fault of ours.
             EndReason::Refused => {
-                let refused = state.refused.get(&(seen.family, writer));
+                // By an answer to this replica, or by several that said less: to any of them, then.
+                let refused =
+                    state.refused.iter().filter(|((family, _), _)| *family == seen.family).map(|it| it.1).max();
                 let newer = seen.numbers.get(&newest).zip(refused).is_some_and(|(newest, refused)| refused < newest);
                 let dead = !seen.asked_to_end.is_empty() || state.is_excused(seen.family);
                 refused.is_some() && !newer && dead

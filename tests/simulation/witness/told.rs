@@ -133,7 +133,7 @@ impl Witness {
         let (before, after) = (Facts::of(before), Facts::of(Some(after)));
         self.a_record_never_goes_back(session, before, after);
         if let Some(ending) = after.ending.filter(|_| before.ending.is_none()) {
-            self.an_ending_has_a_cause(session, ending, writer);
+            self.an_ending_has_a_cause(session, ending);
         }
         let mut state = self.state();
         let Some(seen) = state.sessions.get_mut(&session) else { return };
