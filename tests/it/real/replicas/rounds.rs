@@ -72,9 +72,7 @@ impl Course {
                 Moment::Due => self.until_due(&browser, u64::from(begun + round) + 1).await,
             }
             prepare(self);
-            let persisted = self.burst(&browser).await;
-            all.broken += persisted.broken;
-            all.later += persisted.later;
+            all = sum(vec![all, self.burst(&browser).await]);
             if moment == Moment::Expired {
                 let stats = self.provider.stats().await;
                 assert_eq!(stats.refresh_grants_ok, begun + round + 1, "round {round}: {stats:?}");
@@ -87,12 +85,22 @@ impl Course {
 
     /// Many calls at once, from one jar. All come to a 200.
     async fn burst(&self, browser: &Browser) -> Persisted {
-        let mut calls = JoinSet::new();
-        for _ in 0..BURST {
-            calls.spawn(persistent(browser.clone(), self.replicas.at("/api/orders"), PATIENCE));
-        }
-        let each = calls.join_all().await;
-        Persisted { broken: each.iter().map(|call| call.broken).sum(), later: each.iter().map(|call| call.later).sum() }
+        sum(self.calls(browser).join_all().await)
+    }
+
+    fn calls(&self, browser: &Browser) -> JoinSet<Persisted> {
+        let call = |_| persistent(browser.clone(), self.replicas.at("/api/orders"), PATIENCE);
+        (0..BURST).map(call).collect()
+    }
+
+    /// Waits until the API has been called so many times.
+    async fn until_called(&self, number: usize) {
+        let called = async {
+            while self.api.tokens().len() < number {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, called).await.unwrap();
     }
 
     /// Waits until the access token that the API got last is over, for the server and for Vestibule.
@@ -113,16 +121,15 @@ impl Course {
 
     /// Waits until the token of this generation has less than two seconds left, which is the last third of six.
     async fn until_due(&self, browser: &Browser, generation: u64) {
-        let due = async {
-            loop {
-                let times = times(&self.replicas, browser).await;
-                if times["generation"] == generation && times["token_expires_in"] == 1 {
-                    break;
-                }
-                sleep(Duration::from_millis(25)).await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let times = times(&self.replicas, browser).await;
+            if times["generation"] == generation && times["token_expires_in"].as_u64() < Some(2) {
+                break;
             }
-        };
-        timeout(PATIENCE, due).await.unwrap_or_else(|_| panic!("generation {generation} is never due"));
+            assert!(Instant::now() < deadline, "generation {generation} is never due: {times}");
+            sleep(Duration::from_millis(25)).await;
+        }
     }
 
     async fn until_generation(&self, browser: &Browser, generation: u64) {
@@ -153,11 +160,19 @@ impl Course {
     }
 }
 
+fn sum(each: Vec<Persisted>) -> Persisted {
+    each.into_iter().fold(Persisted::default(), |all, call| Persisted {
+        broken: all.broken + call.broken,
+        later: all.later + call.later,
+    })
+}
+
 async fn undisturbed(session: &str, number: u32, moment: Moment) {
     let seconds = if moment == Moment::Due { 6 } else { 5 };
     let course = Course::start(session, seconds).await;
     let persisted = course.run(number, moment, |_| {}).await;
     assert_eq!(persisted, Persisted::default(), "{number} rounds, all at the first attempt");
+    println!("{number} rounds of {BURST} calls, {session}: each 200 at the first attempt, one refresh a round");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,4 +214,35 @@ async fn answers_that_are_lost_on_the_way_cost_a_second_attempt_and_no_refresh()
         assert_eq!(persisted, Persisted { broken: 4 * 7, later: 0 });
     };
     tokio::join!(cut(PLACES[0]), cut(PLACES[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node, oidc-provider and redis-server: run ./tests/run"]
+async fn a_replica_that_is_killed_in_the_middle_of_every_round_costs_no_refresh_and_no_session() {
+    const ROUNDS: u32 = 6;
+    let run = async |session| {
+        let mut course = Course::start(session, 5).await;
+        let browser = signed_in(&course.replicas).await;
+        course.burst(&browser).await;
+        let mut all = Vec::new();
+        for round in 1..=ROUNDS {
+            course.until_expired(&browser).await;
+            let before = course.api.tokens().len();
+            let calls = course.calls(&browser);
+            // The API has got the new token, so that it is committed; most answers are still on their way.
+            course.until_called(before + 1).await;
+            let killed = course.replicas.get_mut(round as usize % 2);
+            killed.kill().await;
+            killed.launch();
+            all.push(sum(calls.join_all().await));
+            course.replicas.get(round as usize % 2).until_ready().await;
+            let stats = course.provider.stats().await;
+            assert_eq!(stats.refresh_grants_ok, round, "round {round}: {stats:?}");
+        }
+        let Persisted { broken, later } = sum(all);
+        println!("killed in every round, {session}: {broken} connections broken, {later} told to come later");
+        assert!(broken > 0, "no kill came in the middle of anything");
+        course.assert_unharmed(&browser, ROUNDS).await;
+    };
+    tokio::join!(run(PLACES[0]), run(PLACES[1]));
 }
