@@ -106,17 +106,20 @@ impl Course {
     /// Waits until the access token that the API got last is over, for the server and for Vestibule.
     async fn until_expired(&self, browser: &Browser) {
         let token = self.api.tokens().pop().unwrap();
-        let expired = async {
-            while times(&self.replicas, browser).await["token_expires_in"] != 0 {
-                sleep(Duration::from_millis(25)).await;
-            }
+        let deadline = Instant::now() + PATIENCE;
+        let mut zero = None;
+        loop {
+            let times = times(&self.replicas, browser).await;
             // Whole seconds are told: what is told as none may still be nearly one, and that is waited for.
-            let zero = Instant::now();
-            while self.provider.is_active(&token).await || zero.elapsed() < Duration::from_secs(1) {
-                sleep(Duration::from_millis(25)).await;
+            if times["token_expires_in"] == 0 {
+                let waited = zero.get_or_insert(Instant::now()).elapsed();
+                if waited >= Duration::from_secs(1) && !self.provider.is_active(&token).await {
+                    break;
+                }
             }
-        };
-        timeout(PATIENCE, expired).await.unwrap();
+            assert!(Instant::now() < deadline, "the token does not expire: {times}, told as none since {zero:?}");
+            sleep(Duration::from_millis(25)).await;
+        }
     }
 
     /// Waits until the token of this generation has less than two seconds left, which is the last third of six.

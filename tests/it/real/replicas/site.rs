@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{Api, Guard};
 use crate::issuer::{Issuer, Options};
@@ -138,7 +138,8 @@ pub(super) async fn signed_in(replicas: &Replicas) -> Browser {
 
 /// What is told about the session.
 pub(super) async fn times(replicas: &Replicas, browser: &Browser) -> serde_json::Value {
-    let page = browser.fetch(Method::GET, &replicas.at("/bff/session")).await;
+    let page = timeout(PATIENCE, browser.fetch(Method::GET, &replicas.at("/bff/session")).into_future()).await;
+    let page = page.expect("there is an answer");
     assert_eq!(page.status, 200, "{}", page.text());
     page.json()
 }
