@@ -93,7 +93,7 @@ impl SharedStore {
         state.log.push((Instant::now(), key, before));
         drop(state);
         if let Key::Session(session) = key {
-            self.witness.stored(session, replaced.as_deref(), &write.bytes, writer);
+            self.witness.stored(session, replaced.as_deref(), &write.bytes);
         }
         self.written.notify_waiters();
         Swapped::Done

@@ -129,7 +129,7 @@ impl Witness {
     }
 
     /// A record has taken the place of another.
-    pub(crate) fn stored(&self, session: SessionId, before: Option<&[u8]>, after: &[u8], writer: u64) {
+    pub(crate) fn stored(&self, session: SessionId, before: Option<&[u8]>, after: &[u8]) {
         let (before, after) = (Facts::of(before), Facts::of(Some(after)));
         self.a_record_never_goes_back(session, before, after);
         if let Some(ending) = after.ending.filter(|_| before.ending.is_none()) {
