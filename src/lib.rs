@@ -31,11 +31,15 @@
 //!    allocator are set once, in `main`.
 //! 8. Status codes and `Set-Cookie` text are written in `gateway/reply.rs` and `session/cookies.rs` only.
 //!
-//! # Two walks
+//! # Three walks
 //!
 //! A request with a good token: `proxy/mod.rs` (`request_filter`) → [`gateway::Gateway::decide`] → `gateway/admission.rs`
-//! (cookie, view, limits, freshness) → [`gateway::Forwarding`] → `proxy/mod.rs` (`upstream_request_filter`,
-//! `response_filter`). It takes no lock across an await and asks no network.
+//! (cookie, what the ledger's view knows of its session, limits, freshness) → [`gateway::Forwarding`] → `proxy/mod.rs`
+//! (`upstream_request_filter`, `response_filter`). It takes no lock across an await and asks no network.
+//!
+//! A refresh: `gateway/admission.rs` (`freshen`) → `gateway/broker.rs` (`depart`) → `gateway/broker/flight.rs`: claim, ask,
+//! judge, commit. Claim and commit are [`ledger::Ledger::apply`] over `ledger/protocol/refresh.rs`; other replicas hear of
+//! it in [`ledger::Ledger::follow`].
 //!
 //! A login: `gateway/login.rs` seals a [`oauth::LoginTransaction`] into a cookie of its own → the authorization server →
 //! `gateway/callback.rs` opens it and consumes it step by step: [`oauth::CodeRedemption`], [`oauth::PendingLogin`],
