@@ -42,14 +42,14 @@ pub enum StartError {
     #[error("admin.listen: {0} cannot be listened on ({1}); choose a free address, or end what holds it")]
     Admin(SocketAddr, std::io::Error),
     /// The ledger's file cannot be used.
-    #[error("ledger.path: {0}")]
+    #[error(transparent)]
     LedgerFile(#[from] OpenError),
     /// The ledger's servers cannot be used.
     #[error("ledger: {0}")]
-    LedgerServers(#[from] RedisSettingsError),
+    LedgerServers(RedisSettingsError),
     /// The files of a route cannot be read.
     #[error("route.files: {0}")]
-    Files(#[from] FilesError),
+    Files(FilesError),
     /// The runtime cannot be made.
     #[error("the runtime cannot be started: {0}")]
     Runtime(std::io::Error),
@@ -304,7 +304,7 @@ fn open_ledger(settings: &LedgerSettings, clock: &Arc<dyn Clock>) -> Result<Open
             Opened { store: Arc::clone(&file) as Arc<_>, file: Some(file), redis: None }
         }
         LedgerSettings::Redis(settings) => {
-            let redis = Arc::new(RedisStore::new(RedisSettings::clone(settings))?);
+            let redis = Arc::new(RedisStore::new(RedisSettings::clone(settings)).map_err(StartError::LedgerServers)?);
             Opened { store: Arc::clone(&redis) as Arc<_>, file: None, redis: Some(redis) }
         }
     })
@@ -348,7 +348,7 @@ async fn open_routes(config: &Config, service: &Tasks) -> Result<RouteTable, Sta
                 read_timeout: *read_timeout,
             })),
             TargetSettings::Files { folder, max_bytes } => {
-                let files = Arc::new(Files::open(folder, *max_bytes).await?);
+                let files = Arc::new(Files::open(folder, *max_bytes).await.map_err(StartError::Files)?);
                 let watched = Arc::clone(&files);
                 service.spawn(async move {
                     loop {

@@ -94,6 +94,7 @@ async fn a_damaged_file_is_refused_by_name_with_the_way_out_and_left_as_it_is() 
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains(&format!("{} is damaged", path.display())), "{said}");
         assert!(said.contains("move the file away and start again"), "{said}");
+        assert_eq!(said.matches("ledger.path").count(), 1, "it is said once: {said}");
         assert!(std::fs::read(&path).unwrap() == damaged, "the file was changed");
     }
     std::fs::remove_file(&path).unwrap();
