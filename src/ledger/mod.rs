@@ -113,31 +113,45 @@ impl Ledger {
     /// # Errors
     /// If the store fails. The operation may have been applied all the same; all operations may be repeated.
     pub async fn apply<O: Operation + Sync>(&self, session: SessionId, operation: &O) -> Result<O::Reply, StoreError> {
-        let key = Key::Session(session);
-        loop {
-            let loaded = self.store.load(key).await?;
+        let stepped = self.rewrite(Key::Session(session), |loaded| {
             let before: Record = decode(loaded.bytes.as_deref())?;
             let (after, reply) = protocol::step(before.clone(), operation, loaded.now);
-            let stored = if after == before {
-                Swapped::Done
-            } else {
+            let write = (after != before).then(|| {
                 let keep_until = after.keep_until();
                 let change = after.change_since(&before);
                 let news = change.map(|change| encode(&News::Moved(session, change, keep_until)));
-                self.store.swap(key, loaded.version, Write { bytes: encode(&after), keep_until, news }).await?
+                Write { bytes: encode(&after), keep_until, news }
+            });
+            Ok((write, (before, after, reply)))
+        });
+        let (before, after, reply) = stepped.await?;
+        // All of it, not the change alone: an earlier write may have been done and its answer lost.
+        for change in after.state() {
+            self.view.hear(session, change, after.keep_until());
+        }
+        if self.store.changes().is_some() && after.change_since(&before).is_some() {
+            self.recent.note(session, after, self.clock.uptime());
+        }
+        Ok(reply)
+    }
+
+    /// Loads the record under `key` and puts in its place what `change` makes of it, if anything, again if somebody came in
+    /// between. Returns what `change` says beside.
+    async fn rewrite<T>(
+        &self,
+        key: Key,
+        change: impl Fn(&Loaded) -> Result<(Option<Write>, T), StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            let loaded = self.store.load(key).await?;
+            let (write, said) = change(&loaded)?;
+            let swapped = match write {
+                Some(write) => self.store.swap(key, loaded.version, write).await?,
+                None => Swapped::Done,
             };
-            match stored {
+            match swapped {
+                Swapped::Done => return Ok(said),
                 Swapped::Moved => {}
-                Swapped::Done => {
-                    // All of it, not the change alone: an earlier write may have been done and its answer lost.
-                    for change in after.state() {
-                        self.view.hear(session, change, after.keep_until());
-                    }
-                    if self.store.changes().is_some() && after.change_since(&before).is_some() {
-                        self.recent.note(session, after, self.clock.uptime());
-                    }
-                    return Ok(reply);
-                }
             }
         }
     }
@@ -190,28 +204,21 @@ impl Ledger {
     /// # Errors
     /// If the store fails. They may have ended all the same.
     pub async fn bury(&self, key: Key, tombstone: Tombstone) -> Result<(), StoreError> {
-        loop {
-            let loaded = self.store.load(key).await?;
+        let buried = self.rewrite(key, |loaded| {
             let before: Option<Tombstone> = decode(loaded.bytes.as_deref())?;
             let after = before.map_or(tombstone, |before| before.merged(tombstone));
-            let stored = if before == Some(after) {
-                Swapped::Done
-            } else {
+            let write = (before != Some(after)).then(|| {
                 let news = Some(encode(&News::Buried(key, after)));
-                let write = Write { bytes: encode(&Some(after)), keep_until: after.keep_until, news };
-                self.store.swap(key, loaded.version, write).await?
-            };
-            match stored {
-                Swapped::Moved => {}
-                Swapped::Done => {
-                    self.view.bury(key, after);
-                    if self.store.changes().is_some() {
-                        self.recent.note_tombstone(key, after, self.clock.uptime());
-                    }
-                    return Ok(());
-                }
-            }
+                Write { bytes: encode(&Some(after)), keep_until: after.keep_until, news }
+            });
+            Ok((write, after))
+        });
+        let after = buried.await?;
+        self.view.bury(key, after);
+        if self.store.changes().is_some() {
+            self.recent.note_tombstone(key, after, self.clock.uptime());
         }
+        Ok(())
     }
 
     /// Notes that the thing named by `hash` is used, until `keep_until`.
@@ -236,15 +243,8 @@ impl Ledger {
     /// # Errors
     /// If the store fails.
     pub async fn leave(&self, hash: [u8; 32], result: Vec<u8>, keep_until: Timestamp) -> Result<(), StoreError> {
-        let key = Key::Once(hash);
-        loop {
-            let loaded = self.store.load(key).await?;
-            let write = Write { bytes: encode(&Some(&result)), keep_until, news: None };
-            match self.store.swap(key, loaded.version, write).await? {
-                Swapped::Done => return Ok(()),
-                Swapped::Moved => {}
-            }
-        }
+        let bytes = encode(&Some(result));
+        self.rewrite(Key::Once(hash), |_| Ok((Some(Write { bytes: bytes.clone(), keep_until, news: None }), ()))).await
     }
 
     /// The session is over as far as this process is concerned, although the store could not be told yet.

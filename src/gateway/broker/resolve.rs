@@ -88,13 +88,17 @@ impl Broker {
             }
             Standing::Unknown => {}
         }
-        let lineage = |fetched: &Fetched| match fetched {
-            Fetched::Body(body) => self.open(handle, body).map(|session| lineage_of(&session)),
-            Fetched::Missing | Fetched::Ended(_) => None,
+        let mut fetched = None;
+        let lineage = |reply: &Fetched| {
+            fetched = match reply {
+                Fetched::Body(body) => self.open(handle, body),
+                Fetched::Missing | Fetched::Ended(_) => None,
+            };
+            fetched.as_deref().map(lineage_of)
         };
         match ledger.meet(handle.id, &Fetch, lineage, handle.last_seen, handle.ends).await {
             // A body that does not open was sealed with a key that this process has not loaded yet.
-            Ok(Fetched::Body(body)) => self.open(handle, &body).map(Resolved::Live).ok_or(StoreError::Corrupt),
+            Ok(Fetched::Body(_)) => fetched.map(Resolved::Live).ok_or(StoreError::Corrupt),
             Ok(Fetched::Missing) => Ok(Resolved::Missing),
             Ok(Fetched::Ended(ending)) => Ok(Resolved::Ended(ending, opened(0))),
             Err(error) => match opened(0).filter(|_| self.policy.stale_endings) {
