@@ -50,6 +50,8 @@ pub struct Passport {
     presented: Option<u64>,
     /// For how long the session had not been used.
     pub unused: Duration,
+    /// For how long by what its cookie says, which does not know of streams that are open.
+    cookie_age: Duration,
     /// A refresh that is on its way beside the request.
     slot: Option<Slot>,
     /// Its cookie is sealed with a key that is on its way out.
@@ -121,14 +123,22 @@ impl Gateway {
             }
             Err(error) => return ledger_unavailable(&error),
         };
-        let unused = self.unused(&session, last_seen, now);
+        let cookie_age = now.since(last_seen.max(session.last_seen));
+        let mut unused = self.unused(&session, cookie_age);
+        if unused >= self.settings.session.idle {
+            // Unless something of it was open on another replica, which only the ledger knows.
+            match self.seams.ledger.last_use(session.id).await {
+                Ok(last) => unused = last.map_or(unused, |last| unused.min(last)),
+                Err(error) => return ledger_unavailable(&error),
+            }
+        }
         if let Some((reason, since)) = self.limit_reached(&session, unused, now) {
             return Admission::Nobody(Absence { reason: Some(reason), retire: since >= LINGER });
         }
         if let Some(generation) = presented {
             self.note_presented(&session, generation);
         }
-        Admission::Admitted(Passport { session, presented, unused, slot: None, reseal, decided: now })
+        Admission::Admitted(Passport { session, presented, unused, cookie_age, slot: None, reseal, decided: now })
     }
 
     /// Sees to it that the access token is good: refreshes beside the request when it is time, waits when it is late.
@@ -193,7 +203,7 @@ impl Gateway {
             return cookies;
         }
         let advanced = passport.presented.is_some_and(|presented| newest.generation > presented);
-        let slides = || ledger.slide(newest.id, passport.unused, SLIDE, newest.ends);
+        let slides = || ledger.slide(newest.id, passport.cookie_age, SLIDE, newest.ends);
         if advanced || passport.reseal || slides() {
             let seen = newest.seen(now);
             if let Err(error) = self.vault.store(&seen, headers, &mut cookies, &*self.seams.random, now) {
@@ -233,13 +243,17 @@ impl Gateway {
 
     /// For how long a session was not used: by what its cookies say, or by what this process has seen since, whichever
     /// is less. A step of the clock changes the first and not the second.
-    fn unused(&self, session: &Session, last_seen: Timestamp, now: Timestamp) -> Duration {
-        let unused = now.since(last_seen.max(session.last_seen));
-        self.seams.ledger.unseen_for(session.id).map_or(unused, |unseen| unseen.min(unused))
+    pub(super) fn unused(&self, session: &Session, cookie_age: Duration) -> Duration {
+        self.seams.ledger.unseen_for(session.id).map_or(cookie_age, |unseen| unseen.min(cookie_age))
     }
 
     /// The limit that a session has reached, and how long ago.
-    fn limit_reached(&self, session: &Session, unused: Duration, now: Timestamp) -> Option<(EndReason, Duration)> {
+    pub(super) fn limit_reached(
+        &self,
+        session: &Session,
+        unused: Duration,
+        now: Timestamp,
+    ) -> Option<(EndReason, Duration)> {
         let end = session.expires();
         if now >= end {
             return Some((EndReason::Expired, now.since(end)));

@@ -14,6 +14,7 @@ use super::cross_origin::Cleared;
 use super::headers::{self, DownstreamEdits, FieldEdits};
 use super::reply::{Answer, Refusal};
 use super::route::{CanonicalPath, Route, Upstream, authority};
+use super::vigil::{Use, Vigil};
 use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
 use crate::session::cookies::SetCookies;
@@ -112,6 +113,12 @@ impl Forwarding {
     /// Whether the request carries a session's token.
     pub const fn has_session(&self) -> bool {
         self.passport.is_some()
+    }
+
+    /// Watches over the session of the request, for which its answer counts as a use while it goes on; none without a
+    /// session.
+    pub fn vigil(&self) -> Option<Vigil> {
+        self.passport.as_ref().map(|passport| self.gateway.vigil(passport, Use::Counts))
     }
 
     /// What the next attempt changes in the request: called once for each.

@@ -22,6 +22,7 @@ pub mod reply;
 pub mod return_to;
 pub mod route;
 mod user;
+mod vigil;
 
 use std::fmt;
 use std::future::Future;
@@ -47,6 +48,7 @@ pub use self::headers::DownstreamEdits;
 use self::headers::attach;
 use self::reply::{Answer, Refusal};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
+pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::oauth::{self, AuthorizationServerMetadata, Client, JwkSet, TokenHint};

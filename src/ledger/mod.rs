@@ -18,6 +18,7 @@ pub mod redis;
 mod store;
 pub mod tombstone;
 pub mod view;
+mod watches;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,11 +27,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::protocol::{Change, Operation, Reassert, Record};
+use self::protocol::{Change, LastUse, Operation, Reassert, Record};
 use self::recent::{Lately, Recent};
 pub use self::store::{Changes, Heard, Key, Loaded, Position, Store, StoreError, Swapped, Write};
 use self::tombstone::{Lineage, Tombstone};
 use self::view::{Moment, Note, Standing, View};
+pub use self::watches::Watch;
 use crate::clock::{Clock, Timestamp};
 use crate::session::SessionId;
 
@@ -93,11 +95,21 @@ impl Ledger {
         self.view.tombstone(lineage)
     }
 
+    /// Watches for whatever is heard of `session`, which is of this lineage.
+    pub fn watch(&self, session: SessionId, lineage: &Lineage) -> Watch {
+        self.view.watch(session, lineage)
+    }
+
+    /// Whether other processes use the same store.
+    pub fn is_shared(&self) -> bool {
+        self.store.changes().is_some()
+    }
+
     /// Whether the news of the others are complete up to [`DEAF`] ago.
     pub fn is_live(&self) -> bool {
         let heard = self.heard.load(Ordering::Acquire);
         let deaf_from = Duration::from_millis(heard) + DEAF;
-        self.store.changes().is_none() || (heard > 0 && self.clock.uptime() <= deaf_from)
+        !self.is_shared() || (heard > 0 && self.clock.uptime() <= deaf_from)
     }
 
     /// Asks whether the store can be reached.
@@ -129,7 +141,7 @@ impl Ledger {
         for change in after.state() {
             self.view.hear(session, change, after.keep_until());
         }
-        if self.store.changes().is_some() && after.change_since(&before).is_some() {
+        if self.is_shared() && after.change_since(&before).is_some() {
             self.recent.note(session, after, self.clock.uptime());
         }
         Ok(reply)
@@ -215,7 +227,7 @@ impl Ledger {
         });
         let after = buried.await?;
         self.view.bury(key, after);
-        if self.store.changes().is_some() {
+        if self.is_shared() {
             self.recent.note_tombstone(key, after, self.clock.uptime());
         }
         Ok(())
@@ -266,6 +278,19 @@ impl Ledger {
     /// How long ago this process last noted a use of the session, if it ever did. No step of the wall clock changes it.
     pub fn unseen_for(&self, session: SessionId) -> Option<Duration> {
         self.view.unseen_for(session, self.now())
+    }
+
+    /// How long ago something open last counted as a use of the session, on any replica, if ever.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn last_use(&self, session: SessionId) -> Result<Option<Duration>, StoreError> {
+        self.apply(session, &LastUse).await
+    }
+
+    /// The session is in use here, although no request says so.
+    pub fn touch(&self, session: SessionId) {
+        self.view.touch(session, self.now());
     }
 
     /// Whether this request shall slide the idle limit: see [`View::slide`].

@@ -11,6 +11,7 @@ mod newest;
 mod refresh;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use self::body::{Deposit, Fetch, Fetched, Reassert};
 pub use self::ending::{End, Finished, Refuse, TakeRevocation, Taken};
 pub use self::newest::{Latest, Newest, Presented};
 pub use self::refresh::{Claim, Claimed, Commit, Committed, Outcome, Release, Released, Renew, Renewed};
+pub use self::usage::{LastUse, Used};
 use crate::clock::Timestamp;
 
 /// What the ledger remembers of one session: only what a cookie cannot carry.
@@ -50,6 +52,8 @@ pub struct Record {
     /// Answers that were neither success nor verdict, and when the last one was counted.
     undetermined: u32,
     undetermined_at: Timestamp,
+    /// When something open last counted as a use of the session. Zero: never.
+    used: Timestamp,
     /// The end of the session, if it has ended.
     ending: Option<Ending>,
     /// Until when this record must be kept: the session's absolute limit.
@@ -164,6 +168,7 @@ impl Record {
             resident: self.resident,
             settled: self.settled,
             fence: self.fence,
+            used: self.used,
             keep_until: self.keep_until,
             ..Self::default()
         };
@@ -199,6 +204,7 @@ impl Record {
         reach(&mut self.not_before);
         self.shown = self.shown.map(|since| since.min(now));
         self.undetermined_at = self.undetermined_at.min(now);
+        self.used = self.used.min(now);
     }
 
     fn standing_of(&self, generation: u64) -> Newest {

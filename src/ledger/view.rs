@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Key;
 use super::protocol::{Change, Ending};
 use super::tombstone::{Lineage, Tombstone};
+use super::watches::{Watch, Watches};
 use crate::clock::Timestamp;
 use crate::session::SessionId;
 
@@ -75,6 +76,7 @@ pub struct View {
     tombstones: RwLock<HashMap<Key, Tombstone>>,
     /// How many there are: mostly none, and then no request looks.
     buried: AtomicUsize,
+    watches: Arc<Watches>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl Default for View {
             stretch: AtomicU32::new(1),
             tombstones: RwLock::default(),
             buried: AtomicUsize::new(0),
+            watches: Arc::default(),
         }
     }
 }
@@ -159,6 +162,12 @@ impl View {
     /// Something may have been missed: every session has to be asked for again.
     pub fn forget_what_is_known(&self) {
         self.stretch.fetch_add(1, Ordering::AcqRel);
+        self.watches.stir_all();
+    }
+
+    /// Watches for whatever is heard of `session`, which is of this lineage, and for gaps in the news.
+    pub fn watch(&self, session: SessionId, lineage: &Lineage) -> Watch {
+        self.watches.watch(lineage.keys().chain([Key::Session(session)]))
     }
 
     /// `session` is about to be read: whatever is heard of it from now on has to be remembered.
@@ -187,6 +196,11 @@ impl View {
     /// Takes a change in, from this replica's own writes or from another's. Of a session that is not in use here nothing
     /// is remembered.
     pub fn hear(&self, session: SessionId, change: Change, keep_until: Timestamp) {
+        self.remember(session, change, keep_until);
+        self.watches.stir(&Key::Session(session));
+    }
+
+    fn remember(&self, session: SessionId, change: Change, keep_until: Timestamp) {
         let mut shard = self.shard(session).write().unwrap_or_else(PoisonError::into_inner);
         let Shard { sessions, endings } = &mut *shard;
         let Some(moved) = sessions.get_mut(&session) else { return };
@@ -209,6 +223,8 @@ impl View {
         let mut tombstones = self.tombstones.write().unwrap_or_else(PoisonError::into_inner);
         tombstones.entry(key).and_modify(|known| *known = known.merged(tombstone)).or_insert(tombstone);
         self.buried.store(tombstones.len(), Ordering::Release);
+        drop(tombstones);
+        self.watches.stir(&key);
     }
 
     /// A request has presented `generation`. Until that is settled the ledger has to hear of it: the first time, and again
@@ -238,7 +254,12 @@ impl View {
         self.read(session, |moved| moved.map(|moved| now.since(moved.used)))
     }
 
-    /// Whether this request shall slide the idle limit of a session that its cookie knows to be unused for `unused`:
+    /// The session is in use here, although no request says so.
+    pub fn touch(&self, session: SessionId, now: Moment) {
+        self.write(session, |moved| moved.used = now);
+    }
+
+    /// Whether this request shall slide the idle limit of a session whose cookie knows of no use for `unused`:
     /// once per `interval` and session.
     ///
     /// The caller that is told so has to deliver the re-sealed cookie; until the interval has passed no other is asked.
@@ -269,8 +290,9 @@ impl View {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             let Shard { sessions, endings } = &mut *shard;
-            sessions.retain(|_, moved| {
-                uptime.since(moved.used) < REST && Timestamp::from_secs(moved.keep_until.into()) > now
+            sessions.retain(|session, moved| {
+                let is_in_use = uptime.since(moved.used) < REST || self.watches.has(&Key::Session(*session));
+                is_in_use && Timestamp::from_secs(moved.keep_until.into()) > now
             });
             endings.retain(|session, _| sessions.contains_key(session));
             sessions.shrink_to_fit();

@@ -69,6 +69,7 @@ impl Operation for Reassert {
         record.resident |= known.resident;
         record.settled = record.settled.max(known.settled);
         record.fence = record.fence.max(known.fence);
+        record.used = record.used.max(known.used);
         if known.newest > record.newest {
             record.advance(known.newest, known.body.clone());
             record.committed_by = known.committed_by;

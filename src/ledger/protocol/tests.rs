@@ -31,6 +31,20 @@ fn present(record: &mut Record, generation: u64, now: Timestamp) {
     apply(record, &Presented { generation, settle: SETTLE, keep_until: LIMIT }, now);
 }
 
+#[test]
+fn a_use_that_no_cookie_tells_of_is_remembered_through_refreshes() {
+    let mut record = Record::default();
+    assert_eq!(apply(&mut record, &LastUse, at(0)), None);
+    apply(&mut record, &Used { keep_until: LIMIT }, at(0));
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    assert_eq!(commit(&mut record, 1, 1, "two"), Committed::Done);
+    assert_eq!(apply(&mut record, &LastUse, at(5)), Some(secs(5)));
+    // A store that has lost it is told again.
+    let mut lost = Record::default();
+    apply(&mut lost, &Reassert(record), at(6));
+    assert_eq!(apply(&mut lost, &LastUse, at(6)), Some(secs(6)));
+}
+
 fn end(record: &mut Record, reason: EndReason, generation: u64) -> Finished {
     apply(record, &End { reason, generation, keep_until: LIMIT }, at(9))
 }
