@@ -80,6 +80,7 @@ impl Gateway {
                 if let Some(replaced) = replaces {
                     self.replace(replaced, session.ends).await;
                 }
+                self.note_landing(&session, request, &mut cookies);
                 self.vault.retire_login(&state, &mut cookies);
                 let mut answer = reply::redirect(&return_to);
                 attach(answer.headers_mut(), cookies);
@@ -99,11 +100,13 @@ impl Gateway {
                     reply::redirect(&self.login_url(&ReturnTo::root(), attempt + 1))
                 }
                 Ok(_) | Err(_) => {
+                    let cause = self.unrecognised(request);
                     tracing::warn!(
-                        "a login came back without its cookie twice: cookies are blocked, the site is open under \
-                         another host than server.public_url, or the clock of the browser is wrong"
+                        ?cause,
+                        "a login came back without its cookie twice: cookies are blocked, or the site is open under \
+                         another address than server.public_url"
                     );
-                    Refusal::LoginFailed(LoginFailure::Unrecognised).answer(request, &self.settings.prefix)
+                    Refusal::LoginFailed(cause).answer(request, &self.settings.prefix)
                 }
             },
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admission::Admission;
 use super::cross_origin::{is_speculative, is_sub_resource};
-use super::reply::{Answer, LoginFailure, Refusal};
+use super::reply::{Answer, Refusal};
 use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
 use super::{Gateway, attach, reply};
@@ -54,7 +54,18 @@ impl Gateway {
         };
         let replaces = match self.identify(&request.headers).await {
             Admission::Admitted(passport) => Some(passport.session.id),
-            Admission::Nobody(_) | Admission::Refused(_) => None,
+            Admission::Refused(_) => None,
+            Admission::Nobody(absence) => {
+                // Whoever asks once more by hand gets one more round.
+                if let Some(cause) = self.circle(request, &absence).filter(|_| wishes.attempt == 0) {
+                    tracing::warn!(
+                        ?cause,
+                        "a login would go in circles: the browser does not send the session's cookie"
+                    );
+                    return Refusal::LoginFailed(cause).answer(request, prefix);
+                }
+                None
+            }
         };
         let now = self.seams.clock.now();
         let random = &*self.seams.random;
@@ -110,17 +121,6 @@ impl Gateway {
 /// How often a login has started anew, as its `state` says.
 pub(super) fn attempt_of(state: &str) -> u8 {
     state.bytes().last().filter(u8::is_ascii_digit).map_or(MAX_ATTEMPTS, |digit| digit - b'0')
-}
-
-impl LoginFailure {
-    /// The failure that a protocol error means to the person.
-    pub(super) fn of(error: &crate::oauth::Error) -> Self {
-        match error {
-            crate::oauth::Error::IssuerRefused { error, .. } => Self::Refused(error.clone()),
-            crate::oauth::Error::Callback(_) => Self::Stale,
-            crate::oauth::Error::IssuerMisbehaved(_) | crate::oauth::Error::UnknownKey => Self::Misbehaved,
-        }
-    }
 }
 
 /// What a caller may wish; everything else in the query is dropped (OIDC-3.1.2.1-05, -06).

@@ -37,6 +37,7 @@ impl Gateway {
         };
         let mut cookies = self.set_cookies();
         self.vault.retire(&request.headers, &mut cookies);
+        self.forget_landing(request, &mut cookies);
         let away = away.unwrap_or_else(|| self.after_logout());
         let mut answer = if is_form(request) {
             if everywhere { reply::redirect(&away) } else { reply::signed_out_here(&away) }

@@ -10,6 +10,7 @@ mod backchannel;
 mod body;
 pub mod broker;
 mod callback;
+mod circles;
 pub mod cross_origin;
 pub mod files;
 pub mod headers;

@@ -1,5 +1,7 @@
 //! Every answer that Vestibule gives itself. Status codes, problem bodies and pages are written here and nowhere else.
 
+mod login_failure;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +12,9 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::login_failure::LoginFailure;
 use super::cross_origin::{Missing, wants_page};
 use super::files::Served;
 use super::pages::{self, Page};
@@ -53,21 +55,6 @@ pub enum Refusal {
     LoginFailed(LoginFailure),
     /// Something of ours is broken; the log says what.
     Internal,
-}
-
-/// Why a login did not succeed, as a person may read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LoginFailure {
-    /// The authorization server refused; its error code (RFC 6749 section 4.1.2.1).
-    Refused(String),
-    /// The answer of the authorization server was not acceptable.
-    Misbehaved,
-    /// It took longer than a login may take.
-    Stale,
-    /// The answer does not belong to a login of this browser, and trying anew did not help.
-    Unrecognised,
-    /// The session could not be laid down in the ledger.
-    LedgerUnavailable,
 }
 
 struct Problem {
@@ -254,6 +241,10 @@ impl Refusal {
         let back: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
         let login = (format!("{prefix}/login?return_to={back}"), "Sign in".to_owned());
         let links = match self {
+            // By hand there is one more round, whatever would stop one that starts by itself.
+            Self::LoginFailed(LoginFailure::NotKept { .. }) => {
+                vec![(format!("{}&attempt=1", login.0), "Try again".to_owned()), home]
+            }
             Self::NoSession(_) | Self::LoginFailed(_) => vec![login, home],
             Self::IssuerUnavailable(_) | Self::LedgerUnavailable | Self::UpstreamFailed | Self::UpstreamTimeout => {
                 vec![(again, "Try again".to_owned()), home]
@@ -273,46 +264,6 @@ impl Refusal {
             None
         };
         Page { title: problem.title, text: problem.detail.clone(), links, refresh }
-    }
-}
-
-impl LoginFailure {
-    fn describe(&self) -> (StatusCode, &'static str, &'static str, String) {
-        match self {
-            Self::Refused(code) => (
-                StatusCode::FORBIDDEN,
-                "login-refused",
-                "The sign-in service has refused the login",
-                format!("It says: {code}. You can try again."),
-            ),
-            Self::Misbehaved => (
-                StatusCode::BAD_GATEWAY,
-                "login-misbehaved",
-                "The login could not be verified",
-                "The sign-in service answered in a way that cannot be trusted. The operator can find the cause in the log."
-                    .to_owned(),
-            ),
-            Self::Stale => (
-                StatusCode::BAD_REQUEST,
-                "login-stale",
-                "The login took too long",
-                "Start it again; it has to be finished within fifteen minutes.".to_owned(),
-            ),
-            Self::Unrecognised => (
-                StatusCode::BAD_REQUEST,
-                "login-unrecognised",
-                "This login was not started in this browser",
-                "Possible causes: cookies are blocked for this site; the page was opened under another address than \
-                 the one it is configured for; the link was used before or copied from elsewhere."
-                    .to_owned(),
-            ),
-            Self::LedgerUnavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "login-ledger-unavailable",
-                "The login cannot be finished right now",
-                "It could not be noted here. Try again in a moment.".to_owned(),
-            ),
-        }
     }
 }
 

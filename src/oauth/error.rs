@@ -116,9 +116,20 @@ pub enum CallbackFault {
 pub struct Misbehaviour {
     what: Cow<'static, str>,
     retry_after: Option<Duration>,
+    clocks: bool,
 }
 
 impl Misbehaviour {
+    /// Whether it may be this machine's clock that is wrong.
+    pub const fn is_about_clocks(&self) -> bool {
+        self.clocks
+    }
+
+    /// The same, with a hint that clocks may differ.
+    pub(super) fn about_clocks(self) -> Self {
+        Self { what: format!("{}; compare this machine's clock", self.what).into(), clocks: true, ..self }
+    }
+
     /// The same, by a server that asks to be left alone for a while.
     pub(super) fn retry_after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
@@ -127,13 +138,13 @@ impl Misbehaviour {
 
 impl From<&'static str> for Misbehaviour {
     fn from(what: &'static str) -> Self {
-        Self { what: what.into(), retry_after: None }
+        Self { what: what.into(), retry_after: None, clocks: false }
     }
 }
 
 impl From<String> for Misbehaviour {
     fn from(what: String) -> Self {
-        Self { what: what.into(), retry_after: None }
+        Self { what: what.into(), retry_after: None, clocks: false }
     }
 }
 

@@ -105,14 +105,14 @@ fn examine_audience(claims: &Document, client: &Client) -> Result<(), Misbehavio
 fn examine_times(claims: &Document, skew: Duration, now: Timestamp) -> Result<(Timestamp, Timestamp), Misbehaviour> {
     let expires = claims.required_moment("exp")? + skew;
     if now >= expires {
-        return Err(claims.fault("exp", "has passed; compare this machine's clock"));
+        return Err(claims.fault("exp", "has passed").about_clocks());
     }
     if claims.moment("nbf")?.is_some_and(|it| it > now + skew) {
-        return Err(claims.fault("nbf", "lies in the future; compare this machine's clock"));
+        return Err(claims.fault("nbf", "lies in the future").about_clocks());
     }
     let issued_at = claims.required_moment("iat")?;
     if issued_at > now + skew.max(MAX_AHEAD) {
-        return Err(claims.fault("iat", "lies in the future; compare this machine's clock"));
+        return Err(claims.fault("iat", "lies in the future").about_clocks());
     }
     let too_old = issued_at + MAX_AGE;
     if now >= too_old {

@@ -199,6 +199,16 @@ impl SetCookies {
         }
     }
 
+    /// How many cookies the session takes here, and how many bytes with their names.
+    pub fn session_weight(&self) -> (usize, usize) {
+        let is_kept = |(name, line): &&(String, HeaderValue)| {
+            matches!(self.names.own(name.as_bytes()), Some(Own::Chunk(_)))
+                && line.as_bytes().get(name.len() + 1).is_some_and(|&first| first != b';')
+        };
+        let pair = |(_, line): &(String, HeaderValue)| line.as_bytes().iter().take_while(|&&byte| byte != b';').count();
+        self.lines.iter().filter(is_kept).fold((0, 0), |(count, bytes), line| (count + 1, bytes + pair(line)))
+    }
+
     /// The values of the `Set-Cookie` fields, marked as sensitive.
     pub fn into_values(self) -> Vec<HeaderValue> {
         self.lines.into_iter().map(|(_, line)| line).collect()
@@ -477,6 +487,14 @@ mod tests {
     }
 
     // CK-20
+    #[test]
+    fn what_a_session_weighs_leaves_deletions_and_attributes_out() {
+        let mut cookies = SetCookies::new(&https());
+        assert_eq!(cookies.session_weight(), (0, 0));
+        cookies.session("abc", HOUR, SameSite::Lax, &[&format!("{S}-1")]).expect("fits");
+        assert_eq!(cookies.session_weight(), (1, S.len() + "=abc".len()));
+    }
+
     #[test]
     fn a_logout_after_a_refresh_in_the_same_response_wins() {
         let names = https();

@@ -186,6 +186,11 @@ impl Vault {
         postcard::from_bytes(&opened.plain).ok()
     }
 
+    /// Whether `headers` carry the cookie of any login, good or not.
+    pub fn has_login(&self, headers: &HeaderMap) -> bool {
+        !RequestCookies::new(headers).login_names(&self.names).is_empty()
+    }
+
     /// Retires the cookie of the login that belongs to `state`.
     pub fn retire_login(&self, state: &str, cookies: &mut SetCookies) {
         cookies.retire(&self.names.login_name(state), SameSite::Lax);

@@ -62,7 +62,8 @@ async fn cookies_have_the_attributes_that_keep_them_safe() {
     let back = browser.navigate(away.location().unwrap().as_str()).await;
     let home = browser.navigate(back.location().unwrap().as_str()).started_by(Initiator::CrossSite).await;
     let lines = home.set_cookies();
-    let [session, retired] = lines[..] else { panic!("{lines:?}") };
+    let [session, landed, retired] = lines[..] else { panic!("{lines:?}") };
+    assert!(landed.starts_with("vestibule-login-") && landed.contains("; HttpOnly; SameSite=Lax"), "{landed}");
     assert!(session.starts_with("vestibule="), "{session}");
     assert!(session.ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=43200"), "{session}");
     assert!(retired.contains("=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0;"), "{retired}");
@@ -240,6 +241,55 @@ async fn behind_a_proxy_that_changes_the_host_name_a_login_starts_and_does_not_g
     let onward = page.header("location").unwrap();
     assert!(onward.starts_with(site.issuer.url()), "{onward}");
     assert_eq!(page.set_cookies().len(), 1);
+}
+
+#[tokio::test]
+async fn a_browser_that_does_not_keep_the_session_is_told_so_instead_of_going_in_circles() {
+    let plan = Plan {
+        more: "[[route]]\npath = \"/app/\"\nupstream = \"{api}\"\nauth = \"page\"".to_owned(),
+        ..Plan::default()
+    };
+    let site = Site::planned(plan).await;
+    let browser = Browser::new();
+    let lose = || {
+        let mut cookies = browser.cookies();
+        let session: Vec<String> =
+            cookies.names("localhost").iter().filter(|it| !it.contains("-login-")).map(|&it| it.to_owned()).collect();
+        assert!(!session.is_empty());
+        session.iter().for_each(|name| cookies.remove("localhost", name));
+        browser.restore(cookies);
+    };
+    assert_eq!(browser.follow(&site.at("/app/orders")).await.status, 200);
+    lose();
+    let page = browser.follow(&site.at("/app/orders")).await;
+    assert_eq!(page.status, 400);
+    assert!(page.text().contains("does not send your session") && page.text().contains(" bytes"), "{}", page.text());
+    // One more round by hand, as the page offers.
+    assert!(page.text().contains("/bff/login?return_to=%2F&amp;attempt=1"), "{}", page.text());
+    assert_eq!(browser.follow(&site.at("/bff/login?return_to=/app/orders&attempt=1")).await.status, 200);
+    // Who has signed out may sign in again, and so may whoever comes later.
+    assert_eq!(browser.fetch(Method::POST, &site.at("/bff/logout")).await.status, 200);
+    assert_eq!(browser.follow(&site.at("/app/orders")).await.status, 200);
+    lose();
+    site.pass(31);
+    assert_eq!(browser.follow(&site.at("/app/orders")).await.status, 200);
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_named() {
+    let site = Site::start().await;
+    let browser = Browser::new();
+    let hold = Hold::default();
+    site.issuer.script().next(Endpoint::Token, Act::usual().wait_then(&hold));
+    let login = browser.navigate(&site.at("/bff/login")).follow();
+    let skewed = async {
+        hold.arrived().await;
+        site.pass(3 * 24 * 3600);
+        hold.release();
+    };
+    let (page, ()) = tokio::join!(login, skewed);
+    assert_eq!(page.status, 502);
+    assert!(page.text().contains("clocks of this site and of the sign-in service differ"), "{}", page.text());
 }
 
 #[tokio::test]

@@ -73,8 +73,15 @@ async fn a_login_that_fails_twice_to_come_back_ends_on_a_page() {
     let blocked = Browser::new();
     let end = led_on(&blocked, &finish(&blocked, &second).await).await;
     assert_eq!(end.status, 400);
-    assert!(end.text().contains("not started in this browser"), "{}", end.text());
+    // Nothing of ours came along: the page names the cause, and the address that cookies are kept for.
+    assert!(end.text().contains("sends no cookies") && end.text().contains(&site.url), "{}", end.text());
     assert_eq!(site.issuer.token_calls(), 0);
+    // Where other cookies of ours come along it is the link.
+    let other = Browser::new();
+    let away = other.navigate(&site.at("/bff/login?attempt=1")).await;
+    let copied = other.navigate(away.location().unwrap().as_str()).await.location().unwrap();
+    let end = led_on(&victim, &finish(&victim, &copied).await).await;
+    assert!(end.text().contains("used before, or copied"), "{}", end.text());
 }
 
 #[tokio::test]
