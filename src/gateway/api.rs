@@ -17,6 +17,7 @@ use super::route::{CanonicalPath, Route, Upstream, authority};
 use super::vigil::{Use, Vigil};
 use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
+use crate::oauth::StepUp;
 use crate::session::cookies::SetCookies;
 use crate::session::{Carried, Session};
 
@@ -35,6 +36,8 @@ pub struct Forwarding {
     /// Whether the request may be sent twice (RFC 9110 section 9.2.2), and whether it has been.
     safe: bool,
     repeated: bool,
+    /// What is answered in place of the upstream's answer.
+    instead: Option<Refusal>,
 }
 
 /// What one attempt changes in the request.
@@ -56,6 +59,8 @@ pub enum Verdict {
     Pass,
     /// The request is sent once more.
     Repeat,
+    /// Something else is answered in its place: [`Failure::Replaced`].
+    Replace,
 }
 
 /// Why there is no answer to forward.
@@ -69,6 +74,8 @@ pub enum Failure {
     BodyTooLarge,
     /// The engine does not forward such header fields.
     Malformed,
+    /// There is one, and something else is answered in its place.
+    Replaced,
     /// Something of ours is broken.
     Internal,
 }
@@ -101,6 +108,7 @@ impl Forwarding {
             passport,
             used: None,
             repeated: false,
+            instead: None,
             safe: request.method.is_safe(),
         }
     }
@@ -139,8 +147,25 @@ impl Forwarding {
     }
 
     /// What becomes of the upstream's answer. A 401 for a token that has been replaced meanwhile is worth one more try,
-    /// if the request is safe to repeat (RFC 9110 section 9.2.2).
-    pub async fn answered(&mut self, status: StatusCode) -> Verdict {
+    /// if the request is safe to repeat (RFC 9110 section 9.2.2); a demand for a stronger login becomes an answer that
+    /// says where to go.
+    pub async fn answered(&mut self, status: StatusCode, fields: &HeaderMap) -> Verdict {
+        match self.try_newer_token(status).await {
+            Verdict::Pass => {}
+            other @ (Verdict::Repeat | Verdict::Replace) => return other,
+        }
+        let demand = self.used.as_ref().and_then(|used| Some((used, StepUp::read(status, fields)?)));
+        match demand {
+            // No refresh would help: neither changes on renewal (RFC 9470 section 6.1).
+            Some((used, wanted)) => {
+                self.instead = Some(self.gateway.step_up(wanted, used));
+                Verdict::Replace
+            }
+            None => Verdict::Pass,
+        }
+    }
+
+    async fn try_newer_token(&mut self, status: StatusCode) -> Verdict {
         if status != StatusCode::UNAUTHORIZED || self.repeated || !self.safe {
             return Verdict::Pass;
         }
@@ -192,6 +217,7 @@ impl Forwarding {
             Failure::Malformed => {
                 Refusal::BadRequest("header fields that are not forwarded, such as a Connection that names Host")
             }
+            Failure::Replaced => self.instead.clone().unwrap_or(Refusal::Internal),
             Failure::Internal => Refusal::Internal,
         };
         let mut answer: Answer = refusal.answer(request, &self.gateway.settings.prefix);

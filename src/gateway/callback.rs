@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::admission::Admission;
 use super::cross_origin::{is_speculative, is_sub_resource};
-use super::login::{MAX_ATTEMPTS, PendingLogin, attempt_of};
+use super::login::{Before, MAX_ATTEMPTS, PendingLogin, attempt_of};
 use super::reply::{Answer, LoginFailure, Refusal};
 use super::return_to::ReturnTo;
 use super::{Gateway, attach, reply};
@@ -66,8 +66,8 @@ impl Gateway {
             tracing::info!("a callback came without its transaction cookie");
             return reply::bounce(&format!("{prefix}/callback?resume={}", attempt_of(&state)));
         };
-        let PendingLogin { transaction, return_to, replaces } = login;
-        match self.redeem(&state, transaction, response).await {
+        let PendingLogin { transaction, return_to, replaces, before } = login;
+        match self.redeem(&state, transaction, before, response).await {
             Outcome::Failed(failure) => self.login_failed(request, &state, failure),
             Outcome::Established(session) => {
                 let mut cookies = self.set_cookies();
@@ -126,6 +126,7 @@ impl Gateway {
         self: &Arc<Self>,
         state: &str,
         transaction: LoginTransaction,
+        before: Option<Before>,
         response: AuthorizationResponse,
     ) -> Outcome {
         let hash: [u8; 32] = Sha256::digest(state.as_bytes()).into();
@@ -138,7 +139,7 @@ impl Gateway {
                 redemptions.insert(hash, slot.clone());
                 let (gateway, state) = (Arc::clone(self), state.to_owned());
                 self.detach(async move {
-                    let outcome = gateway.first_or_result(&state, hash, transaction, response).await;
+                    let outcome = gateway.first_or_result(&state, hash, transaction, before, response).await;
                     sender.send_replace(Some(outcome));
                     gateway.redemptions.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
                 });
@@ -157,6 +158,7 @@ impl Gateway {
         state: &str,
         hash: [u8; 32],
         transaction: LoginTransaction,
+        before: Option<Before>,
         response: AuthorizationResponse,
     ) -> Outcome {
         let started = self.seams.clock.now();
@@ -171,7 +173,7 @@ impl Gateway {
                 return Outcome::Failed(LoginFailure::LedgerUnavailable);
             }
         }
-        let outcome = self.finish(transaction, response).await.unwrap_or_else(|error| {
+        let outcome = self.finish(transaction, before, response).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a login did not succeed");
             Outcome::Failed(LoginFailure::of(&error))
         });
@@ -202,7 +204,12 @@ impl Gateway {
     }
 
     /// From the authorization response to the session. Each step consumes the one before.
-    async fn finish(&self, transaction: LoginTransaction, response: AuthorizationResponse) -> Result<Outcome, Error> {
+    async fn finish(
+        &self,
+        transaction: LoginTransaction,
+        before: Option<Before>,
+        response: AuthorizationResponse,
+    ) -> Result<Outcome, Error> {
         let unavailable = |_| Error::IssuerMisbehaved("nothing can be asked of it right now".into());
         let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
         let redemption: CodeRedemption = transaction.accept(response, &metadata, self.seams.clock.now())?;
@@ -220,7 +227,11 @@ impl Gateway {
             .await?;
         let random = &*self.seams.random;
         let now = self.seams.clock.now();
-        let session = Session::establish(verified, tokens, &self.settings.session, random, asked, now);
+        let mut session = Session::establish(verified, tokens, &self.settings.session, random, asked, now);
+        let original = &session.identity.original;
+        if let Some(before) = before.filter(|it| original.subject.as_deref() == Some(it.subject.as_str())) {
+            session.identity.remember(before.levels);
+        }
         let session = self.vault.place(session);
         if session.placement == Placement::Ledger
             && let Err(error) = self.broker.deposit(&session).await

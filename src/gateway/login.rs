@@ -10,7 +10,7 @@ use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
 use super::{Gateway, attach, reply};
 use crate::oauth::{LoginTransaction, LoginWishes, State};
-use crate::session::SessionId;
+use crate::session::{Level, Session, SessionId};
 
 /// A login that is on its way: what its cookie seals.
 #[derive(Serialize, Deserialize)]
@@ -21,6 +21,24 @@ pub(super) struct PendingLogin {
     pub(super) return_to: String,
     /// The session of this browser that it will replace.
     pub(super) replaces: Option<SessionId>,
+    /// Whose it is, and how and when that person has authenticated so far.
+    pub(super) before: Option<Before>,
+}
+
+/// What is known of the person who is signed in when a login starts.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Before {
+    /// Who it is, unique within the issuer.
+    pub(super) subject: String,
+    /// How and when that person has authenticated.
+    pub(super) levels: Vec<Level>,
+}
+
+impl Before {
+    fn of(session: &Session) -> Option<Self> {
+        let identity = &session.identity;
+        Some(Self { subject: identity.original.subject.clone()?, levels: identity.levels.clone() })
+    }
 }
 
 /// A longer parameter is refused, not shortened.
@@ -36,7 +54,7 @@ impl Gateway {
         if is_speculative(&request.headers) || is_sub_resource(request) {
             return Refusal::NotANavigation.answer(request, prefix);
         }
-        let wishes = match Wishes::parse(request.uri.query().unwrap_or_default()) {
+        let mut wishes = match Wishes::parse(request.uri.query().unwrap_or_default()) {
             Ok(wishes) => wishes,
             Err(what) => return Refusal::BadRequest(what).answer(request, prefix),
         };
@@ -52,8 +70,8 @@ impl Gateway {
             tracing::error!("a login cannot start: the issuer's metadata is not known yet; see earlier messages");
             return Refusal::IssuerUnavailable(std::time::Duration::from_secs(2)).answer(request, prefix);
         };
-        let replaces = match self.identify(&request.headers).await {
-            Admission::Admitted(passport) => Some(passport.session.id),
+        let present = match self.identify(&request.headers).await {
+            Admission::Admitted(passport) => Some(passport.session),
             Admission::Refused(_) => None,
             Admission::Nobody(absence) => {
                 // Whoever asks once more by hand gets one more round.
@@ -67,6 +85,9 @@ impl Gateway {
                 None
             }
         };
+        let replaces = present.as_ref().map(|session| session.id);
+        let before = present.as_deref().and_then(Before::of);
+        wishes.login.more_scope = wishes.demand.as_deref().and_then(|it| self.demanded_scope(it, replaces));
         let now = self.seams.clock.now();
         let random = &*self.seams.random;
         // How often this login has started anew travels in the state, which survives where cookies do not.
@@ -77,7 +98,7 @@ impl Gateway {
             .return_to
             .and_then(|wanted| ReturnTo::parse(&wanted, &self.settings.public_url))
             .unwrap_or_else(ReturnTo::root);
-        let pending = PendingLogin { transaction, return_to: return_to.as_str().to_owned(), replaces };
+        let pending = PendingLogin { transaction, return_to: return_to.as_str().to_owned(), replaces, before };
         let mut cookies = self.set_cookies();
         let stored = self.vault.store_login(state.as_str(), &pending, &request.headers, &mut cookies, random, now);
         if let Err(error) = stored {
@@ -128,6 +149,7 @@ pub(super) fn attempt_of(state: &str) -> u8 {
 struct Wishes {
     login: LoginWishes,
     return_to: Option<String>,
+    demand: Option<String>,
     attempt: u8,
     sent_home: bool,
 }
@@ -142,13 +164,17 @@ impl Wishes {
             }
             let known = matches!(
                 &*name,
-                "return_to" | "prompt" | "max_age" | "acr_values" | "login_hint" | "ui_locales" | "attempt"
+                "return_to" | "demand" | "prompt" | "max_age" | "acr_values" | "login_hint" | "ui_locales" | "attempt"
             );
             if !known || value.is_empty() {
                 continue;
             }
             if name == "return_to" {
                 wishes.return_to = Some(value.into_owned());
+                continue;
+            }
+            if name == "demand" {
+                wishes.demand = Some(value.into_owned());
                 continue;
             }
             if value.len() > MAX_PARAMETER || value.chars().any(char::is_control) {

@@ -22,6 +22,7 @@ mod pages;
 pub mod reply;
 pub mod return_to;
 pub mod route;
+mod step_up;
 mod user;
 mod vigil;
 

@@ -20,6 +20,7 @@ use super::files::Served;
 use super::pages::{self, Page};
 use super::return_to::target_of;
 use crate::ledger::protocol::EndReason;
+use crate::oauth::StepUp;
 
 /// An answer of our own.
 pub type Answer = Response<Bytes>;
@@ -31,6 +32,13 @@ pub enum Refusal {
     NoSession(Option<EndReason>),
     /// Nothing proves that the request comes from this site.
     CrossSite(Missing),
+    /// An API demands a stronger or fresher login, or more scope (RFC 9470, RFC 6750 section 3.1).
+    StepUp {
+        /// What it demands.
+        wanted: StepUp,
+        /// Where such a login starts.
+        login: String,
+    },
     /// The token has expired and the authorization server cannot be asked now. The session is kept.
     IssuerUnavailable(Duration),
     /// The ledger cannot be asked now. The session is kept.
@@ -97,6 +105,18 @@ impl Refusal {
                     Missing::WebSocketOrigin => "A WebSocket needs an Origin of this site.",
                 }
                 .to_owned(),
+            ),
+            Self::StepUp { wanted: StepUp::Authentication { .. }, .. } => (
+                StatusCode::UNAUTHORIZED,
+                "step-up",
+                "This needs a stronger or more recent login",
+                "You are still signed in. Sign in once more to go on.".to_owned(),
+            ),
+            Self::StepUp { wanted: StepUp::Scope(_), .. } => (
+                StatusCode::FORBIDDEN,
+                "insufficient-scope",
+                "This needs a permission that was not asked for yet",
+                "You are still signed in. Sign in once more to grant it.".to_owned(),
             ),
             Self::IssuerUnavailable(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -177,7 +197,7 @@ impl Refusal {
         };
         let headers = answer.headers_mut();
         match self {
-            Self::NoSession(_) => {
+            Self::NoSession(_) | Self::StepUp { wanted: StepUp::Authentication { .. }, .. } => {
                 // RFC 9110 section 15.5.2 wants a challenge; this scheme opens no dialog.
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Session realm=\"vestibule\""));
             }
@@ -192,7 +212,8 @@ impl Refusal {
                     headers.insert(ALLOW, value);
                 }
             }
-            Self::CrossSite(_)
+            Self::StepUp { wanted: StepUp::Scope(_), .. }
+            | Self::CrossSite(_)
             | Self::UpstreamFailed
             | Self::UpstreamTimeout
             | Self::NoRoute
@@ -230,6 +251,16 @@ impl Refusal {
             members.insert("login".to_owned(), Value::String(format!("{prefix}/login")));
             members.insert("reason".to_owned(), reason.map_or(Value::Null, |reason| reason.name().into()));
         }
+        if let (Self::StepUp { wanted, login }, Some(members)) = (self, body.as_object_mut()) {
+            members.insert("login".to_owned(), login.as_str().into());
+            let said = match wanted {
+                StepUp::Authentication { acr_values, max_age } => {
+                    json!({ "acr_values": acr_values, "max_age": max_age })
+                }
+                StepUp::Scope(scope) => json!({ "scope": scope }),
+            };
+            members.extend(said.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        }
         own(problem.status, "application/problem+json", body.to_string().into())
     }
 
@@ -241,6 +272,7 @@ impl Refusal {
         let back: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
         let login = (format!("{prefix}/login?return_to={back}"), "Sign in".to_owned());
         let links = match self {
+            Self::StepUp { login, .. } => vec![(format!("{login}&return_to={back}"), "Sign in".to_owned()), home],
             // By hand there is one more round, whatever would stop one that starts by itself.
             Self::LoginFailed(LoginFailure::NotKept { .. }) => {
                 vec![(format!("{}&attempt=1", login.0), "Try again".to_owned()), home]

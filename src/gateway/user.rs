@@ -17,7 +17,7 @@ impl Gateway {
         self.about(request, anonymous, |gateway, passport| {
             let mut claims = passport.session.identity.claims();
             claims.insert("sub".to_owned(), passport.session.identity.original.subject.clone().into());
-            json!({ "claims": claims, "session": gateway.times(passport) })
+            json!({ "claims": claims, "levels": gateway.levels(passport), "session": gateway.times(passport) })
         })
         .await
     }
@@ -42,6 +42,13 @@ impl Gateway {
         };
         answer.headers_mut().extend(self.cors(&request.headers));
         answer
+    }
+
+    /// How the person has authenticated, and how many seconds ago.
+    fn levels(&self, passport: &Passport) -> Value {
+        let now = self.seams.clock.now();
+        let levels = &passport.session.identity.levels;
+        levels.iter().map(|level| json!({ "acr": level.acr, "age": now.since(level.at).as_secs() })).collect()
     }
 
     /// Whole seconds until each end. A refresh or a request may move the first and the last.

@@ -22,6 +22,8 @@ pub struct LoginWishes {
     pub login_hint: Option<String>,
     /// The languages of the login page, separated by spaces.
     pub ui_locales: Option<String>,
+    /// Scope to ask for besides what is asked for always, separated by spaces.
+    pub more_scope: Option<String>,
 }
 
 /// What is particular to one authorization request.
@@ -289,6 +291,7 @@ mod tests {
             acr_values: Some("gold silver".into()),
             login_hint: Some("a&b=é".into()),
             ui_locales: Some(String::new()),
+            more_scope: None,
         };
         let client = Client { extra_params: extra(&[("prompt", "consent"), ("login_hint", "x")]), ..client() };
         let url = url(&client, &metadata(), &wishes);

@@ -74,6 +74,17 @@ impl Client {
         scopes
     }
 
+    /// The scope parameter of a login that asks for `more` besides.
+    pub(super) fn scope(&self, metadata: &AuthorizationServerMetadata, more: Option<&str>) -> String {
+        let mut scopes = self.requested_scopes(metadata);
+        for scope in more.into_iter().flat_map(str::split_ascii_whitespace) {
+            if !scopes.iter().any(|it| it == scope) {
+                scopes.push(scope.to_owned());
+            }
+        }
+        scopes.join(" ")
+    }
+
     /// A form that is sent to `endpoint` with our authentication, by exactly one method (RFC 6749 section 2.3).
     ///
     /// No field may be empty or occur twice: some servers refuse the request (RFC 6749 section 3.2).

@@ -54,7 +54,7 @@ impl LoginTransaction {
             started: now,
             max_age: wishes.max_age,
             acr_values: wishes.acr_values.clone(),
-            scope: client.requested_scopes(metadata).join(" "),
+            scope: client.scope(metadata, wishes.more_scope.as_deref()),
         };
         let request = authorization::Request {
             state: &transaction.state,

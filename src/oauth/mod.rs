@@ -12,6 +12,7 @@
 //! So a code cannot be sent twice, and a [`VerifiedLogin`] proves that every check was made.
 
 mod authorization;
+mod challenge;
 mod client;
 mod document;
 mod endpoint;
@@ -31,6 +32,7 @@ mod token;
 mod values;
 
 pub use authorization::{AuthorizationResponse, LoginWishes, Outcome};
+pub use challenge::StepUp;
 pub use client::{Client, ClientAuthentication, Protocol};
 pub use endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 pub use error::{CallbackFault, Error, Misbehaviour, Verdict};

@@ -41,6 +41,8 @@ pub struct RequestContext {
 
 /// The upstream's answer calls for one more attempt. Only our own code makes this error.
 const REPEAT: ErrorType = ErrorType::Custom("RepeatWithNewerToken");
+/// Something else is answered in place of the upstream's answer. Only our own code makes this error.
+const REPLACE: ErrorType = ErrorType::Custom("AnswerReplaced");
 /// The request body is larger than the limit.
 const TOO_LARGE: ErrorType = ErrorType::Custom("RequestBodyTooLarge");
 /// How long a browser's connection may be idle between two requests, and how long a request's head may take.
@@ -150,12 +152,13 @@ impl ProxyHttp for Shell {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(forwarding) = &mut ctx.forwarding else { return Ok(()) };
-        match forwarding.answered(response.status).await {
+        match forwarding.answered(response.status, &response.headers).await {
             Verdict::Repeat if !session.as_ref().retry_buffer_truncated() => {
                 let mut error = Error::explain(REPEAT, "the token has been replaced meanwhile");
                 error.retry = RetryType::Decided(true);
                 Err(error)
             }
+            Verdict::Replace => Error::e_explain(REPLACE, "the upstream's answer is not passed on"),
             Verdict::Repeat | Verdict::Pass => Ok(()),
         }
     }
@@ -203,7 +206,7 @@ impl ProxyHttp for Shell {
         _ctx: &mut RequestContext,
         client_reused: bool,
     ) -> BError {
-        if error.etype == REPEAT {
+        if error.etype == REPEAT || error.etype == REPLACE {
             return error;
         }
         // A proxy must not repeat what is not idempotent (RFC 9110 section 9.2.2).
@@ -219,6 +222,7 @@ impl ProxyHttp for Shell {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
         let failure = match (&error.etype, &error.esource) {
             (etype, _) if *etype == TOO_LARGE => Failure::BodyTooLarge,
+            (etype, _) if *etype == REPLACE => Failure::Replaced,
             (
                 ErrorType::ReadTimedout | ErrorType::WriteTimedout | ErrorType::ConnectTimedout,
                 ErrorSource::Upstream,
@@ -233,7 +237,9 @@ impl ProxyHttp for Shell {
         if session.response_written().is_some() {
             return gone;
         }
-        tracing::warn!(cause = %cause(error), ?failure, "a request cannot be forwarded");
+        if failure != Failure::Replaced {
+            tracing::warn!(cause = %cause(error), ?failure, "a request cannot be forwarded");
+        }
         let Some(forwarding) = &ctx.forwarding else { return gone };
         let answer = forwarding.failed(session.req_header(), failure);
         let error_code = answer.status().as_u16();

@@ -26,6 +26,8 @@ pub enum Purpose {
     LedgerBody,
     /// What a login came to, kept for a repeat of its callback.
     LoginResult,
+    /// What an API has demanded of a session, in a query.
+    Demand,
 }
 
 /// The keys of one configuration: one seals, all open.
@@ -259,6 +261,7 @@ impl Purpose {
             Self::LoginTransaction => "login transaction",
             Self::LedgerBody => "ledger body",
             Self::LoginResult => "login result",
+            Self::Demand => "demand",
         }
     }
 }
@@ -331,6 +334,8 @@ impl Key {
             (None, Purpose::LoginTransaction) => work(&self.login_transaction),
             (None, Purpose::LedgerBody) => work(&self.ledger_body),
             (None, Purpose::LoginResult) => work(&self.login_result),
+            // Seldom.
+            (None, Purpose::Demand) => work(&derive(&self.material, None, purpose)),
         }
     }
 }

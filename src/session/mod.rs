@@ -59,13 +59,37 @@ pub struct Identity {
     pub issuer_session: Option<String>,
     /// The authentication context class that was reached.
     pub acr: Option<String>,
+    /// How and when this person authenticated, the latest first: the login of this session, and those of the sessions of
+    /// the same browser and person that it has replaced.
+    pub levels: Vec<Level>,
     /// When the ID token was issued, by the issuer's clock.
     pub issued_at: Timestamp,
     /// The chosen claims, as a JSON object. Text, because the sealed format describes no types.
     claims: String,
 }
 
+/// One authentication of a person (OpenID Connect Core section 2, `acr` and `auth_time`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// The authentication context class, where the server said.
+    pub acr: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// So many authentications are remembered.
+const MAX_LEVELS: usize = 4;
+
 impl Identity {
+    /// Takes over what is known of earlier authentications of the same person. Of each class the latest counts.
+    pub fn remember(&mut self, earlier: Vec<Level>) {
+        for level in earlier {
+            if self.levels.len() < MAX_LEVELS && !self.levels.iter().any(|it| it.acr == level.acr) {
+                self.levels.push(level);
+            }
+        }
+    }
+
     /// The chosen claims.
     pub fn claims(&self) -> serde_json::Map<String, serde_json::Value> {
         serde_json::from_str(&self.claims).unwrap_or_default()
@@ -164,6 +188,10 @@ impl Session {
             original: login.original().clone(),
             issuer_session: login.sid().map(str::to_owned),
             acr: login.acr().map(str::to_owned),
+            levels: vec![Level {
+                acr: login.acr().map(str::to_owned),
+                at: login.auth_time().unwrap_or_else(|| login.issued_at()),
+            }],
             issued_at: login.issued_at(),
             claims: serde_json::Value::Object(claims).to_string(),
         };

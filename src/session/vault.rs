@@ -202,6 +202,18 @@ impl Vault {
         self.sealer.seal(Purpose::LoginResult, state, None, &plain, random, now)
     }
 
+    /// Seals what an API has demanded of a session, as text for a query.
+    pub fn seal_demand<T: Serialize>(&self, demand: &T, random: &dyn Random, now: Timestamp) -> String {
+        let plain = Zeroizing::new(postcard::to_stdvec(demand).unwrap_or_default());
+        text(&self.sealer.seal(Purpose::Demand, "demand", None, &plain, random, now))
+    }
+
+    /// Opens what [`seal_demand`](Self::seal_demand) sealed.
+    pub fn open_demand<T: DeserializeOwned>(&self, sealed: &str, now: Timestamp) -> Option<T> {
+        let opened = self.sealer.open(Purpose::Demand, "demand", None, &from_text(sealed.as_bytes())?, now).ok()?;
+        postcard::from_bytes(&opened.plain).ok()
+    }
+
     /// Opens what [`seal_result`](Self::seal_result) sealed.
     pub fn open_result<T: DeserializeOwned>(&self, state: &str, sealed: &[u8], now: Timestamp) -> Option<T> {
         let opened = self.sealer.open(Purpose::LoginResult, state, None, sealed, now).ok()?;

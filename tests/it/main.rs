@@ -41,6 +41,8 @@ mod real;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]
+mod step_up;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

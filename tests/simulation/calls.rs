@@ -77,7 +77,7 @@ impl World {
             let taken = self.upstream_takes(&mut forwarding);
             sleep(upstream).await;
             let status = if taken { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-            if forwarding.answered(status).await == Verdict::Pass {
+            if forwarding.answered(status, &HeaderMap::new()).await == Verdict::Pass {
                 let edits = forwarding.depart(request, &HeaderMap::new());
                 let headers = edits.append.into_iter().filter(|(name, _)| *name == SET_COOKIE).collect();
                 return Answer { status, headers, forwarded: true };
