@@ -2,6 +2,7 @@
 
 mod body;
 mod guard;
+mod hesitant;
 mod local;
 mod peer;
 
@@ -110,6 +111,9 @@ impl ProxyHttp for Shell {
         let mut peer = self.peers.select(forwarding.upstream(), ctx.attempts).await?;
         if is_stream(session.req_header()) {
             peer.options.read_timeout = None;
+        }
+        if session.is_upgrade_req() {
+            self.peers.prepare_upgrade(&mut peer, forwarding.upstream());
         }
         Ok(Box::new(peer))
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,12 +12,15 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use url::Host;
 
+use super::hesitant::Hesitantly;
 use crate::gateway::route::Upstream;
 
 /// The upstreams of a site, and their addresses.
 #[derive(Debug)]
 pub struct Peers {
     by_url: HashMap<String, Known>,
+    /// Handshakes of WebSockets so far.
+    upgrades: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -41,7 +45,7 @@ impl Peers {
             known.look_up().await;
             by_url.insert(upstream.url.to_string(), known);
         }
-        Self { by_url }
+        Self { by_url, upgrades: AtomicU64::new(0) }
     }
 
     /// Keeps the addresses of named upstreams up to date, for ever.
@@ -75,6 +79,14 @@ impl Peers {
         peer.options.write_timeout = Some(upstream.read_timeout);
         peer.options.idle_timeout = Some(IDLE);
         Ok(peer)
+    }
+
+    /// Makes `peer`, at `upstream`, fit for the handshake of a WebSocket: on a connection of its own.
+    pub(super) fn prepare_upgrade(&self, peer: &mut HttpPeer, upstream: &Upstream) {
+        peer.options.custom_l4 = Some(Arc::new(Hesitantly(upstream.connect_timeout)));
+        let mut hasher = DefaultHasher::new();
+        (peer.group_key, self.upgrades.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
+        peer.group_key = hasher.finish();
     }
 
     /// How many addresses `upstream` has.
