@@ -12,7 +12,8 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::sync::{Semaphore, watch};
 
-use super::KEEP_ALIVE;
+use super::wire::Wire;
+use super::{KEEP_ALIVE, follow};
 use crate::gateway::reply::Refusal;
 
 /// What a connection and a request may cost.
@@ -138,7 +139,9 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guard<A> {
             return None;
         };
         let (phase, watched) = watch::channel(Phase::Waiting);
-        let serving = PHASE.scope(phase, self.inner.process_new(stream, shutdown));
+        let (wire, line) = Wire::new(stream);
+        let serving = self.inner.process_new(Box::new(wire), shutdown);
+        let serving = PHASE.scope(phase, follow::serve(serving, Some(line), shutdown.clone()));
         tokio::select! {
             biased;
             reusable = serving => reusable,

@@ -1,10 +1,13 @@
 //! Ring 4: Pingora, and nothing but Pingora. The hooks in the order in which a request meets them, each a few lines.
 
 mod body;
+mod follow;
+mod frames;
 mod guard;
 mod hesitant;
 mod local;
 mod peer;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, Error, ErrorSource, ErrorType, ImmutStr, Result, RetryType};
 
 use self::body::RequestBody;
+use self::follow::Length;
 pub use self::guard::{Connections, Guard, Limits};
 pub use self::peer::Peers;
 use crate::gateway::{Decision, Failure, Forwarding, Gateway, NoBody, Peer, Verdict};
@@ -38,6 +42,8 @@ pub struct RequestContext {
     /// How many addresses of the upstream have been tried.
     attempts: usize,
     body_bytes: u64,
+    /// The answer goes on, nobody knows for how long, and does not follow its session yet.
+    unfollowed: bool,
 }
 
 /// The upstream's answer calls for one more attempt. Only our own code makes this error.
@@ -48,6 +54,8 @@ const REPLACE: ErrorType = ErrorType::Custom("AnswerReplaced");
 const TOO_LARGE: ErrorType = ErrorType::Custom("RequestBodyTooLarge");
 /// How long a browser's connection may be idle between two requests, and how long a request's head may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// An answer of unknown length that goes on for so long is taken for a stream.
+const LONG: Duration = Duration::from_secs(5);
 /// A stream that was upgraded is quiet for as long as it likes.
 const STREAM_IDLE: Duration = Duration::from_secs(24 * 3600);
 
@@ -63,7 +71,8 @@ impl ProxyHttp for Shell {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext { started: tokio::time::Instant::now(), forwarding: None, attempts: 0, body_bytes: 0 }
+        let started = tokio::time::Instant::now();
+        RequestContext { started, forwarding: None, attempts: 0, body_bytes: 0, unfollowed: false }
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
@@ -97,8 +106,9 @@ impl ProxyHttp for Shell {
         match decision {
             Decision::Respond(answer) => local::respond(session, answer).await.map(|()| true),
             Decision::Forward(forwarding) => {
-                if is_stream(session.req_header()) {
+                if follow::is_stream(session.req_header()) {
                     session.set_read_timeout(Some(STREAM_IDLE));
+                    follow::begin(&forwarding, session.req_header());
                 }
                 ctx.forwarding = Some(forwarding);
                 Ok(false)
@@ -109,7 +119,7 @@ impl ProxyHttp for Shell {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let forwarding = ctx.forwarding.as_ref().ok_or_else(undecided)?;
         let mut peer = self.peers.select(forwarding.upstream(), ctx.attempts).await?;
-        if is_stream(session.req_header()) {
+        if follow::is_stream(session.req_header()) {
             peer.options.read_timeout = None;
         }
         if session.is_upgrade_req() {
@@ -175,6 +185,12 @@ impl ProxyHttp for Shell {
     ) -> Result<()> {
         let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
         let Some(forwarding) = ctx.forwarding.as_ref().filter(|_| !interim) else { return Ok(()) };
+        match Length::of(session.req_header(), response) {
+            Length::Stream => follow::begin(forwarding, session.req_header()),
+            Length::Unknown => ctx.unfollowed = forwarding.has_session(),
+            Length::Finite => {}
+        }
+        follow::answered(session.req_header(), response);
         let edits = forwarding.depart(session.req_header(), &response.headers);
         for name in edits.remove {
             response.remove_header(&name);
@@ -186,6 +202,24 @@ impl ProxyHttp for Shell {
             response.append_header(name, value)?;
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if ctx.unfollowed
+            && !end_of_stream
+            && ctx.started.elapsed() >= LONG
+            && let Some(forwarding) = &ctx.forwarding
+        {
+            ctx.unfollowed = false;
+            follow::begin(forwarding, session.req_header());
+        }
+        Ok(None)
     }
 
     fn fail_to_connect(
@@ -255,6 +289,7 @@ impl ProxyHttp for Shell {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
         guard::request_done();
+        follow::end();
         let request = session.req_header();
         tracing::info!(
             target: "access",
@@ -276,12 +311,6 @@ impl ProxyHttp for Shell {
         // Told by `fail_to_proxy` already, or of no interest: a browser that leaves is no error.
         matches!(error.esource, ErrorSource::Downstream | ErrorSource::Upstream)
     }
-}
-
-/// Whether the request asks for a stream that may be silent for long: a WebSocket or server-sent events.
-fn is_stream(request: &RequestHeader) -> bool {
-    let events = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text.contains("text/event-stream"));
-    request.headers.contains_key(http::header::UPGRADE) || request.headers.get(http::header::ACCEPT).is_some_and(events)
 }
 
 /// What went wrong, without the request: the engine's own rendering may hold header fields.

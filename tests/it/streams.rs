@@ -1,5 +1,7 @@
 //! Connections that stay open: WebSockets and server-sent events, with the token and without buffering.
 
+mod endings;
+
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
