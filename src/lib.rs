@@ -31,7 +31,7 @@
 //!    allocator are set once, in `main`.
 //! 8. Status codes and `Set-Cookie` text are written in `gateway/reply.rs` and `session/cookies.rs` only.
 //!
-//! # Three walks
+//! # Four walks
 //!
 //! A request with a good token: `proxy/mod.rs` (`request_filter`) → [`gateway::Gateway::decide`] → `gateway/admission.rs`
 //! (cookie, what the ledger's view knows of its session, limits, freshness) → [`gateway::Forwarding`] → `proxy/mod.rs`
@@ -44,6 +44,9 @@
 //! A login: `gateway/login.rs` seals a [`oauth::LoginTransaction`] into a cookie of its own → the authorization server →
 //! `gateway/callback.rs` opens it and consumes it step by step: [`oauth::CodeRedemption`], [`oauth::PendingLogin`],
 //! [`oauth::VerifiedLogin`], [`session::Session::establish`].
+//!
+//! The end of a stream: a [`gateway::Vigil`] sees that its session is over → `proxy/follow.rs` (`serve`) lets go of the
+//! request → `proxy/wire.rs` (`say`) writes a Close frame, where `proxy/frames.rs` says that none is open.
 
 pub mod admin;
 pub mod cli;

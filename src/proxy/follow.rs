@@ -103,13 +103,15 @@ impl Length {
     /// Of the answer with this head.
     pub(super) fn of(request: &RequestHeader, response: &ResponseHeader) -> Self {
         let status = response.status.as_u16();
-        if status == 101 || names(&response.headers, &CONTENT_TYPE, &STREAMS) {
+        if status == 101 {
             Self::Stream
         } else if response.headers.contains_key(CONTENT_LENGTH)
             || request.method == Method::HEAD
             || matches!(status, 100..=199 | 204 | 304)
         {
             Self::Finite
+        } else if names(&response.headers, &CONTENT_TYPE, &STREAMS) {
+            Self::Stream
         } else {
             Self::Unknown
         }
@@ -125,14 +127,15 @@ pub(super) fn is_stream(request: &RequestHeader) -> bool {
 
 /// Whether a field holds one of these media types, or one that goes on with `+` or `;`.
 fn names(fields: &HeaderMap, name: &HeaderName, types: &[&str]) -> bool {
-    let holds = |value: &http::HeaderValue| {
-        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-        text.split(',').map(str::trim).any(|one| {
-            let follows = |rest: &str| rest.is_empty() || rest.starts_with([';', '+', ' ']);
-            types.iter().any(|wanted| one.strip_prefix(wanted).is_some_and(follows))
-        })
+    let is = |one: &str, wanted: &str| {
+        let begins = one.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted));
+        begins && one.get(wanted.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with([';', '+', ' ']))
     };
-    fields.get_all(name).iter().any(holds)
+    let listed = |value: &http::HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(',').map(str::trim).any(|one| types.iter().any(|wanted| is(one, wanted)))
+    };
+    fields.get_all(name).iter().any(listed)
 }
 
 /// From now on the answer to `request` ends with the session that it is `forwarding` for, if there is one.
@@ -344,6 +347,10 @@ mod tests {
         assert_eq!(length("GET", 200, &[("content-type", "text/event-stream; charset=utf-8")]), Length::Stream);
         assert_eq!(length("GET", 200, &[("content-type", "application/json")]), Length::Unknown);
         assert_eq!(length("GET", 200, &[("content-length", "2")]), Length::Finite);
+        assert_eq!(
+            length("GET", 200, &[("content-length", "2"), ("content-type", "text/event-stream")]),
+            Length::Finite
+        );
         assert_eq!(length("HEAD", 200, &[]), Length::Finite);
         assert_eq!(length("GET", 304, &[]), Length::Finite);
     }

@@ -15,6 +15,7 @@ use crate::issuer::{Endpoint, Issuer, Login, Options};
 use crate::support::PATIENCE;
 use crate::support::canary::form_found;
 use crate::support::chromium::Chromium;
+use crate::support::live::Live;
 use crate::support::recorder::Recorder;
 use crate::support::site::{Ground, Texts, Vestibule};
 
@@ -30,6 +31,10 @@ struct Stage {
 
 impl Stage {
     async fn start() -> Self {
+        Self::with(&Texts::default()).await
+    }
+
+    async fn with(texts: &Texts<'_>) -> Self {
         let chromium = Chromium::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let recorder = Recorder::start(listener.local_addr().unwrap()).await;
@@ -55,7 +60,7 @@ impl Stage {
             files: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/spa"),
             clock: Arc::new(SystemClock::default()),
         };
-        let vestibule = ground.build(&Texts::default()).await;
+        let vestibule = ground.build(texts).await;
         Self { url, issuer, api, recorder, chromium, _vestibule: vestibule }
     }
 
@@ -233,4 +238,31 @@ async fn going_back_to_a_finished_login_leads_into_the_app() {
     assert_eq!(stage.issuer.token_calls(), redeemed, "nothing was redeemed again");
     assert_eq!(stage.issuer.families_alive(), 1);
     stage.assert_no_secret(|_| false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: run ./tests/run"]
+async fn a_page_is_told_why_its_web_socket_is_over_and_its_event_source_stops() {
+    let live = Live::start().await;
+    let stage = Stage::with(&Texts { more: &live.route("/live/", "api"), ..Texts::default() }).await;
+    stage.chromium.goto(&stage.at("/")).await;
+    stage.sign_in().await;
+    let told = stage.chromium.script(
+        "const socket = new WebSocket(`ws://${location.host}/live/echo`);
+         const happens = (target, what) => new Promise((go) => target.addEventListener(what, go, { once: true }));
+         await happens(socket, 'open');
+         socket.send('hello');
+         const echoed = (await happens(socket, 'message')).data;
+         const source = new EventSource('/live/events');
+         await happens(source, 'message');
+         const closed = happens(socket, 'close');
+         const out = await fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } });
+         const { code, reason, wasClean } = await closed;
+         // It asks once more by itself, and is told that there is no session any more.
+         while (source.readyState !== EventSource.CLOSED) await new Promise((go) => setTimeout(go, 50));
+         return [echoed, out.status, code, reason, wasClean];",
+    );
+    let told = timeout(PATIENCE, told).await.unwrap();
+    assert_eq!(told, json!(["hello", 200, 4401, "logout", true]));
+    live.until_open(0).await;
 }

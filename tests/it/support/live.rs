@@ -259,6 +259,18 @@ impl Socket {
         assert_eq!(answer, Message::text(text));
     }
 
+    /// What is heard next, if it is not a message but the end.
+    pub(crate) async fn ended(&mut self) -> Option<End> {
+        match timeout(PATIENCE, self.0.next()).await.unwrap() {
+            Some(Ok(Message::Close(Some(frame)))) => {
+                Some(End::Closed(frame.code.into(), frame.reason.as_str().to_owned()))
+            }
+            Some(Ok(Message::Close(None))) => Some(End::Nameless),
+            Some(Ok(_)) => None,
+            Some(Err(_)) | None => Some(End::Broken),
+        }
+    }
+
     /// The next message.
     pub(crate) async fn message(&mut self) -> Message {
         timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap()

@@ -79,10 +79,14 @@ impl Process {
         self.folder.path()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+    }
+
     /// Sends a signal by name, such as `TERM`, to the program alone.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name));
-        assert!(kill(name, &id.to_string()), "could not send SIG{name} to {}", self.name);
+        assert!(kill(name, &self.id().to_string()), "could not send SIG{name} to {}", self.name);
     }
 
     /// The program's standard input. It closes when what is returned here is dropped.

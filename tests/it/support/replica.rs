@@ -214,6 +214,16 @@ impl Replica {
         assert_eq!(process.exit(PATIENCE).await.code(), None, "it was killed");
     }
 
+    /// Where it listens itself.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Sends it a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         self.process.as_ref().expect("it runs").signal(name);

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::site::{Fleet, PLACES, Plan, at, lasting_redis, retry_after};
 use crate::support::PATIENCE;
 use crate::support::browser::{Browser, Page};
+use crate::support::live::{End, Events, Live, Socket};
 use crate::support::redis::RedisServer;
 
 /// An ending reaches every replica within this.
@@ -195,4 +196,68 @@ async fn a_logout_while_the_ledger_hangs_is_pending_and_then_holds_everywhere() 
     };
     let long = Duration::from_secs(13);
     tokio::join!(run(PLACES[0], Duration::ZERO), run(PLACES[0], long), run(PLACES[1], long));
+}
+
+/// A fleet with an upstream whose answers do not end, a WebSocket and events of one session by way of the second
+/// replica, and a WebSocket of another session there.
+async fn streaming(redis: &RedisServer, session: &str) -> (Fleet, Live, Browser, Socket, Events, Socket) {
+    let live = Live::start().await;
+    let more = live.route("/live/", "api");
+    let fleet = Fleet::start(Plan { ledger: &at(redis), session, more: &more, ..Plan::default() }).await;
+    let (browser, other) = (known(&fleet).await, known(&fleet).await);
+    let address = fleet.replicas.get(1).address();
+    let open = async |browser: &Browser| {
+        let mut socket = Socket::open(address, Some(&fleet.replicas.url), "/live/echo", browser).await.unwrap();
+        socket.echoes("hello").await;
+        socket
+    };
+    let (socket, others) = (open(&browser).await, open(&other).await);
+    let mut events = Events::open(address, "/live/events", &browser).await.unwrap();
+    events.event().await;
+    (fleet, live, browser, socket, events, others)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn streams_at_the_other_replica_are_cut_soon_after_a_logout() {
+    for session in PLACES {
+        let redis = RedisServer::start(&[]);
+        let (fleet, live, browser, socket, events, mut others) = streaming(&redis, session).await;
+        let out = fleet.log_out(0, &browser).await;
+        assert_eq!((out.status, &out.json()["pending"]), (200, &false.into()), "{}", out.text());
+        let since = Instant::now();
+        assert_eq!(socket.end().await, End::Closed(4401, "logout".to_owned()));
+        assert!(!events.rest().await.1);
+        assert!(since.elapsed() < BOUND, "{:?}", since.elapsed());
+        let said = fleet.replicas.get(1).output();
+        for path in ["/live/echo", "/live/events"] {
+            let told = |line: &&str| line.contains(path) && line.contains("cut") && line.contains("logout");
+            assert_eq!(said.lines().filter(told).count(), 1, "{said}");
+        }
+        println!("streams cut by a logout elsewhere, {session}: after {} ms", since.elapsed().as_millis());
+        live.until_open(1).await;
+        others.echoes("still here").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn streams_at_a_replica_that_is_cut_off_are_told_to_come_back() {
+    for session in PLACES {
+        let redis = lasting_redis();
+        let (_fleet, live, _browser, socket, events, others) = streaming(&redis, session).await;
+        redis.signal("STOP");
+        let since = Instant::now();
+        for socket in [socket, others] {
+            assert_eq!(socket.end().await, End::Closed(1013, "unsure".to_owned()));
+        }
+        assert!(!events.rest().await.1);
+        let after = since.elapsed();
+        assert!(after > Duration::from_secs(2), "short interruptions are not noticed: {after:?}");
+        // News is missed for five seconds at most, and a second may pass until that is seen; the rest is the machine's.
+        assert!(after < BOUND + Duration::from_secs(10), "{after:?}");
+        println!("streams at a replica that is cut off, {session}: told after {} ms", after.as_millis());
+        live.until_open(0).await;
+        redis.signal("CONT");
+    }
 }
