@@ -15,6 +15,7 @@ pub mod memory;
 pub mod protocol;
 mod recent;
 pub mod redis;
+mod registry;
 mod store;
 pub mod tombstone;
 pub mod view;

@@ -58,6 +58,17 @@ impl Key {
     pub fn issuer_session(issuer: &str, sid: &str) -> Self {
         Self::IssuerSession(hash(issuer, sid))
     }
+
+    /// The key of the note that there are sessions under this one.
+    pub(super) fn registration(self) -> Self {
+        let (kind, id): (&str, &[u8]) = match &self {
+            Self::Session(session) => ("session", session.as_bytes()),
+            Self::Once(hash) => ("once", hash),
+            Self::Subject(hash) => ("subject", hash),
+            Self::IssuerSession(hash) => ("issuer session", hash),
+        };
+        Self::Once(Sha256::new().chain_update("registration of ").chain_update(kind).chain_update(id).finalize().into())
+    }
 }
 
 /// The issuer's length goes first, so that no two pairs of texts are one text.
