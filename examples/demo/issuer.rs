@@ -122,6 +122,12 @@ impl Issuer {
         *lock(&self.inner.backchannel_logout_uri) = Some(uri.to_owned());
     }
 
+    /// Registers the client's page that the issuer's page loads in a frame when somebody signs out here (OpenID Connect
+    /// Front-Channel Logout).
+    pub fn register_frontchannel_logout(&self, uri: &str) {
+        *lock(&self.inner.frontchannel_logout_uri) = Some(uri.to_owned());
+    }
+
     /// The claims of a good logout token for these, with a `jti` of its own.
     pub fn logout_claims(&self, sub: Option<&str>, sid: Option<&str>) -> Map<String, Value> {
         backchannel::claims(&self.inner, sub, sid)
@@ -240,6 +246,7 @@ struct Inner {
     redirect_uris: Mutex<Vec<String>>,
     post_logout_redirect_uris: Mutex<Vec<String>>,
     backchannel_logout_uri: Mutex<Option<String>>,
+    frontchannel_logout_uri: Mutex<Option<String>>,
     /// The sign-ins that have ended and of which the client has not been told yet.
     untold: Mutex<Vec<Map<String, Value>>>,
     told: Mutex<Vec<Option<Told>>>,
@@ -259,6 +266,7 @@ impl Inner {
             redirect_uris: Mutex::new(options.redirect_uris.clone()),
             post_logout_redirect_uris: Mutex::new(options.post_logout_redirect_uris.clone()),
             backchannel_logout_uri: Mutex::default(),
+            frontchannel_logout_uri: Mutex::default(),
             untold: Mutex::default(),
             told: Mutex::default(),
             script: Script::default(),
@@ -309,6 +317,8 @@ impl Inner {
             state("end_session_endpoint", at(Endpoint::EndSession));
             state("backchannel_logout_supported", json!(true));
             state("backchannel_logout_session_supported", json!(true));
+            state("frontchannel_logout_supported", json!(true));
+            state("frontchannel_logout_session_supported", json!(true));
         }
         if announce.revocation {
             state("revocation_endpoint", at(Endpoint::Revoke));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::authorize::{is_from_elsewhere, login_cookie};
-use super::message::{Fields, Received, page_reply, see_other};
+use super::message::{Fields, Received, framing_reply, page_reply, see_other};
 use super::serving::lock;
 use super::{Inner, backchannel, pages};
 
@@ -25,20 +25,31 @@ pub(super) fn end_session(inner: &Inner, request: &Received) -> Response {
         (None, true) => sid_of_browser(inner, request),
         (None, false) => return page_reply(StatusCode::OK, pages::confirm_sign_out(&fields.encoded())),
     };
-    if let Some(sid) = sid {
-        let ended = lock(&inner.book).sign_out(&sid);
+    if let Some(sid) = &sid {
+        let ended = lock(&inner.book).sign_out(sid);
         if let Some(user) = ended {
-            backchannel::note(inner, user, &sid);
+            backchannel::note(inner, user, sid);
         }
     }
+    let frame = sid.and_then(|sid| frame(inner, &sid));
     match after(inner, fields) {
-        After::Redirect(target) => see_other(&target),
+        After::Redirect(target) => match frame {
+            Some(frame) => framing_reply(pages::signing_out(frame.as_str(), target.as_str()), &frame),
+            None => see_other(&target),
+        },
         After::Page => page_reply(StatusCode::OK, pages::signed_out()),
         After::Refused(why) => {
             let text = pages::problem("Signed out, but the way back is unknown", why);
             page_reply(StatusCode::BAD_REQUEST, text)
         }
     }
+}
+
+/// What the page that says goodbye loads in a frame (OpenID Connect Front-Channel Logout section 3).
+fn frame(inner: &Inner, sid: &str) -> Option<Url> {
+    let mut url = Url::parse(lock(&inner.frontchannel_logout_uri).as_deref()?).ok()?;
+    url.query_pairs_mut().append_pair("iss", &inner.url).append_pair("sid", sid);
+    Some(url)
 }
 
 fn hinted_sid(inner: &Inner, fields: &Fields) -> Option<String> {

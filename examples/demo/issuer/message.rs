@@ -153,6 +153,17 @@ pub(super) fn page_reply(status: StatusCode, html: String) -> Response {
     response
 }
 
+/// A page for a person with a page of somebody else in a frame.
+pub(super) fn framing_reply(html: String, frame: &Url) -> Response {
+    let mut response = page_reply(StatusCode::OK, html);
+    let origin = frame.origin().ascii_serialization();
+    let policy = format!("default-src 'none'; style-src 'unsafe-inline'; frame-src {origin}; base-uri 'none'");
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
 /// Sends the browser on. 303, so that a posted form is never posted again elsewhere (RFC 9700 section 4.12).
 pub(super) fn see_other(url: &Url) -> Response {
     let mut response = reply(StatusCode::SEE_OTHER, "text/plain", String::new());

@@ -33,6 +33,16 @@ pub(super) fn signed_out() -> String {
     page("You are signed out", "This window can be closed.", "")
 }
 
+/// Says that the session has ended, while the application hears of it in a frame; then `onward`.
+pub(super) fn signing_out(frame: &str, onward: &str) -> String {
+    let content = format!(
+        r#"<iframe src="{}" hidden></iframe><p><a class="loud" href="{}">Go on</a></p>"#,
+        escape(frame),
+        escape(onward)
+    );
+    page("You are signed out", "The application is being told.", &content)
+}
+
 /// Says what is wrong, to a person.
 pub(super) fn problem(title: &str, why: &str) -> String {
     page(title, why, "")
