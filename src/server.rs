@@ -280,8 +280,7 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
         routes,
         cross_origin: config.cross_origin,
         trusted_proxies: config.trusted_proxies,
-        after_logout: config.after_logout,
-        strict_logout_typ: config.strict_logout_typ,
+        logout: config.logout,
     };
     (Gateway::new(seams, settings, vault), config.public_url)
 }

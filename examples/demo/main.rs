@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client_id: CLIENT_ID.to_owned(),
         client_secret,
         redirect_uris: vec![format!("{app}/bff/callback")],
-        post_logout_redirect_uris: vec![format!("{app}/")],
+        post_logout_redirect_uris: vec![format!("{app}/bff/logout/return")],
         // Short, so that one can watch a refresh happen.
         access_token_ttl: Duration::from_secs(30),
         login: Login::Page,

@@ -97,6 +97,15 @@ pub(super) struct RawAdmin {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLogout {
     pub(super) after: Option<String>,
+    pub(super) style: Option<String>,
+    pub(super) method: Option<String>,
+    pub(super) id_token_hint: Option<bool>,
+    pub(super) logout_hint: Option<String>,
+    pub(super) revoke: Option<bool>,
+    pub(super) order: Option<String>,
+    pub(super) revoke_after: Option<Amount>,
+    pub(super) clear_site_data: Vec<String>,
+    pub(super) front_channel: Option<String>,
     pub(super) strict_typ: Option<bool>,
 }
 

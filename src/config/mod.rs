@@ -7,6 +7,7 @@
 mod file;
 mod issuer;
 mod ledger;
+mod logout;
 mod problem;
 mod reader;
 mod routes;
@@ -27,6 +28,7 @@ use self::problem::{Flaw, quoted};
 pub use self::problem::{Problem, Problems};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
+use crate::gateway::logout::LogoutSettings;
 use crate::gateway::route::Access;
 use crate::ledger::redis::RedisSettings;
 use crate::oauth::{Client, Issuer, PlainHttp};
@@ -77,10 +79,8 @@ pub struct Config {
     pub routes: Vec<RouteSettings>,
     /// The defence against other sites.
     pub cross_origin: CrossOrigin,
-    /// Where a logout leads to: a path on this site.
-    pub after_logout: String,
-    /// Whether a logout token must call itself one.
-    pub strict_logout_typ: bool,
+    /// How sessions are ended.
+    pub logout: LogoutSettings,
     /// What is logged.
     pub log: LogSettings,
     /// What is allowed but should be known: to be logged at every start.

@@ -12,16 +12,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::file::{Amount, RawAdmin, RawConfig, RawCors, RawInsecure, RawLog, RawLogout, RawRefresh, RawServer};
+use super::file::{Amount, RawAdmin, RawConfig, RawCors, RawInsecure, RawLog, RawRefresh, RawServer};
 use super::problem::{Findings, Flaw, Problems, quoted};
 use super::value::{
     Sources, canonical_path, choice, count, foreign_origin, is_clear_text, listen_address, network, site_url, size,
     span,
 };
-use super::{Config, issuer, ledger, routes, session};
+use super::{Config, issuer, ledger, logout, routes, session};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
-use crate::gateway::return_to::ReturnTo;
 use crate::proxy::Limits;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
@@ -48,8 +47,7 @@ pub(super) fn apply(
     let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);
     let ledger = ledger::apply(&mut checker, raw.ledger);
     let admin = checker.admin(&raw.admin);
-    let strict_logout_typ = raw.logout.strict_typ.unwrap_or(false);
-    let after_logout = checker.after_logout(raw.logout, public_url);
+    let logout = logout::apply(&mut checker, raw.logout, public_url);
     let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
     let log = checker.log(&raw.log);
     let Checker { findings, warnings, .. } = checker;
@@ -74,8 +72,7 @@ pub(super) fn apply(
             admin,
             routes,
             cross_origin,
-            after_logout,
-            strict_logout_typ,
+            logout,
             log,
             warnings,
         }),
@@ -221,15 +218,6 @@ impl Checker<'_> {
             stale_endings: self.insecure.stale_endings,
         };
         (policy, self.span("refresh.ahead", raw.ahead.as_ref(), 60, 5, 3600))
-    }
-
-    fn after_logout(&mut self, raw: RawLogout, public_url: Option<&Url>) -> String {
-        self.or("logout.after", raw.after, "/".to_owned(), |text| match public_url {
-            Some(site) => ReturnTo::parse(&text, site).map(|path| path.as_str().to_owned()).ok_or_else(|| {
-                Flaw::new(format!("{} does not stay on this site", quoted(&text)), "write a path, such as \"/goodbye\"")
-            }),
-            None => Ok(text),
-        })
     }
 
     fn cross_origin(&mut self, csrf: Option<String>, cors: RawCors, public_url: Option<&Url>) -> Option<CrossOrigin> {

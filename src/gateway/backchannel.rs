@@ -99,7 +99,7 @@ impl Gateway {
         let form = body.read(MAX_BODY).await?;
         let raw = logout_token(&form)?;
         let metadata = self.seams.server.metadata().await?;
-        let (client, strict_typ) = (&self.settings.client, self.settings.strict_logout_typ);
+        let (client, strict_typ) = (&self.settings.client, self.settings.logout.strict_typ);
         let verify =
             |keys: &JwkSet| LogoutToken::verify(&raw, client, &metadata, keys, strict_typ, self.seams.clock.now());
         let token = self.seams.with_keys(verify).await?;
@@ -148,7 +148,7 @@ fn logout_token(form: &[u8]) -> Result<String, Fault> {
 }
 
 /// Whether the one `Content-Type` is that of a form; its parameters do not matter.
-fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let media_type = types.next().filter(|_| types.next().is_none()).and_then(|value| value.to_str().ok());
     media_type.and_then(|text| text.split(';').next()).is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM))

@@ -5,6 +5,7 @@
 //! was read again; only a verdict ends a session.
 
 mod ending;
+mod farewell;
 mod flight;
 mod resolve;
 
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use self::ending::Ended;
+pub use self::ending::{Ended, Revocation};
+use self::farewell::Farewells;
 pub use self::resolve::Resolved;
 pub(super) use self::resolve::lineage_of;
 use super::Seams;
@@ -62,6 +64,7 @@ pub struct Broker {
     flights: Mutex<HashMap<SessionId, Flight>>,
     /// Bodies of the ledger.
     opened: Opened,
+    farewells: Farewells,
 }
 
 struct Flight {
@@ -92,6 +95,7 @@ impl Broker {
             health: Health::default(),
             flights: Mutex::default(),
             opened: Opened::default(),
+            farewells: Farewells::default(),
         }
     }
 

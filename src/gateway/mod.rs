@@ -16,7 +16,7 @@ pub mod files;
 pub mod headers;
 pub mod health;
 mod login;
-mod logout;
+pub mod logout;
 mod opened;
 mod pages;
 pub mod reply;
@@ -48,6 +48,7 @@ use self::callback::Redemptions;
 use self::cross_origin::{CrossOrigin, Missing};
 pub use self::headers::DownstreamEdits;
 use self::headers::attach;
+use self::logout::LogoutSettings;
 use self::reply::{Answer, Refusal};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 pub use self::vigil::{Over, Sign, Vigil};
@@ -204,10 +205,8 @@ pub struct Settings {
     pub cross_origin: CrossOrigin,
     /// Proxies before us whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where a logout leads to: a path on this site.
-    pub after_logout: String,
-    /// Whether a logout token must call itself one (`typ`).
-    pub strict_logout_typ: bool,
+    /// How sessions are ended.
+    pub logout: LogoutSettings,
 }
 
 /// Decides about every request of one site.
@@ -287,6 +286,7 @@ impl Gateway {
         let allowed: &[Method] = match endpoint {
             "/login" | "/callback" | "/user" | "/session" | "/client.js" => &[Method::GET, Method::HEAD],
             "/logout" => &[Method::POST, Method::GET],
+            "/logout/return" => &[Method::GET],
             "/backchannel-logout" => &[Method::POST],
             _ => return Refusal::NoRoute.answer(request, &self.settings.prefix),
         };
@@ -298,8 +298,9 @@ impl Gateway {
             "/callback" => self.callback(request).await,
             "/user" => self.user(request).await,
             "/session" => self.session(request).await,
-            "/logout" if request.method == Method::GET => self.resume_logout(request),
-            "/logout" => self.logout(request).await,
+            "/logout" if request.method == Method::GET => self.resume_logout(request).await,
+            "/logout" => self.logout(request, body).await,
+            "/logout/return" => self.return_from_logout(request),
             "/backchannel-logout" => self.backchannel_logout(request, body).await,
             _ => reply::script(user::CLIENT, request),
         }

@@ -47,10 +47,60 @@ impl Page {
 
 /// The policy for these pages: nothing is loaded, nothing runs, and only this style applies.
 pub(super) fn content_security_policy() -> String {
-    let hash = base64_simd::STANDARD.encode_to_string(Sha256::digest(STYLE.as_bytes()));
+    let style = hash(STYLE);
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        "default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     )
+}
+
+/// A page with one form, which it sends by itself.
+#[derive(Clone, Debug)]
+pub(super) struct Posting<'a> {
+    /// The heading.
+    pub(super) title: &'static str,
+    /// What is going on, as plain text.
+    pub(super) text: &'static str,
+    /// Where the form goes.
+    pub(super) address: &'a str,
+    /// What is in it.
+    pub(super) fields: &'a [(String, String)],
+    /// What to press where scripts do not run.
+    pub(super) button: &'static str,
+}
+
+/// The one script there is: it depends on nothing that anybody else wrote.
+const SEND: &str = "document.forms[0].submit()";
+
+impl Posting<'_> {
+    /// The HTML.
+    pub(super) fn render(&self) -> String {
+        let field = |(name, value): &(String, String)| {
+            format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
+        };
+        let fields: String = self.fields.iter().map(field).collect();
+        let (title, text, address) = (escape(self.title), escape(self.text), escape(self.address));
+        format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
+             <body><main><h1>{title}</h1><p>{text}</p><form method=\"post\" action=\"{address}\">{fields}\
+             <button>{button}</button></form></main><script>{SEND}</script></body></html>",
+            button = escape(self.button),
+        )
+    }
+
+    /// The policy for this page: its style, its script, and forms to `origin` that may be sent back here.
+    pub(super) fn content_security_policy(origin: &str) -> String {
+        format!(
+            "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; frame-ancestors 'none'; base-uri 'none'; \
+             form-action {origin} 'self'",
+            hash(STYLE),
+            hash(SEND)
+        )
+    }
+}
+
+fn hash(text: &str) -> String {
+    base64_simd::STANDARD.encode_to_string(Sha256::digest(text.as_bytes()))
 }
 
 /// Text as HTML, in elements and in quoted attributes.
@@ -85,5 +135,15 @@ mod tests {
         let html = page.render();
         assert!(!html.contains("<script"), "{html}");
         assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{html}");
+    }
+
+    #[test]
+    fn what_is_in_a_form_stays_in_its_fields() {
+        let fields = [("a\"b".to_owned(), "\"><script>alert(1)</script>".to_owned())];
+        let address = "https://as.test/?a=\"><form>";
+        let posting = Posting { title: "Title", text: "Text", address, fields: &fields, button: "Go" };
+        let html = posting.render();
+        assert_eq!((html.matches("<script").count(), html.matches("<form").count()), (1, 1), "{html}");
+        assert!(html.contains("name=\"a&quot;b\" value=\"&quot;&gt;&lt;script&gt;"), "{html}");
     }
 }

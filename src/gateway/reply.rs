@@ -1,6 +1,7 @@
 //! Every answer that Vestibule gives itself. Status codes, problem bodies and pages are written here and nowhere else.
 
 mod login_failure;
+mod logout;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 pub use self::login_failure::LoginFailure;
+pub use self::logout::{framed, logged_out, logout_refused, send_on, signed_out_here};
 use super::cross_origin::{Missing, wants_page};
 use super::files::Served;
 use super::pages::{self, Page};
@@ -322,40 +324,9 @@ pub fn bounce(target: &str) -> Answer {
     self::page(StatusCode::OK, &page)
 }
 
-/// What a person sees who has signed out while the ledger could not be told.
-pub fn signed_out_here(away: &str) -> Answer {
-    let page = Page {
-        title: "You are signed out in this browser",
-        text: "The site could not note it everywhere yet. It goes on trying; until then a copy of your session that \
-               somebody else had made might still work for a while."
-            .to_owned(),
-        links: vec![(away.to_owned(), "Go on".to_owned())],
-        refresh: None,
-    };
-    self::page(StatusCode::ACCEPTED, &page)
-}
-
 /// 200 with a JSON body.
 pub fn json(value: &Value, request: &Parts) -> Answer {
     without_body_for_head(own(StatusCode::OK, "application/json", value.to_string().into()), request)
-}
-
-/// The issuer's logout is done (OpenID Connect Back-Channel Logout section 2.8).
-pub fn logged_out() -> Answer {
-    own(StatusCode::OK, "text/plain; charset=utf-8", Bytes::new())
-}
-
-/// The issuer's logout is refused. There is one status for every reason; the body is for the issuer's log (section 2.8).
-pub fn logout_refused(error: &'static str, description: &str) -> Answer {
-    // The characters that RFC 6749 section 5.2 leaves to a description.
-    let fit = |it: char| match it {
-        '"' | '\\' => '\'',
-        ' '..='~' => it,
-        _ => '?',
-    };
-    let description: String = description.chars().map(fit).collect();
-    let body = json!({ "error": error, "error_description": description });
-    own(StatusCode::BAD_REQUEST, "application/json", body.to_string().into())
 }
 
 /// The client module.

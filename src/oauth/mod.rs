@@ -38,7 +38,7 @@ pub use endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 pub use error::{CallbackFault, Error, Misbehaviour, Verdict};
 pub use jwks::JwkSet;
 pub use login::{CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
-pub use logout::{TokenHint, end_session_url, revocation_request};
+pub use logout::{EndSession, LogoutStyle, LogoutWishes, TokenHint, revocation_request};
 pub use logout_token::LogoutToken;
 pub use metadata::AuthorizationServerMetadata;
 pub use pkce::PkceVerifier;

@@ -45,6 +45,9 @@ pub struct Vault {
 /// At most this many logins may be on their way in one browser; then the oldest cookie makes room (CK-03).
 const MAX_LOGINS: usize = 5;
 
+/// What lies aside in the ledger is sealed under this name; its ticket tells it from others.
+const ASIDE: &str = "logout";
+
 impl Vault {
     /// A vault that seals with `sealer` into cookies with `names`. Sessions whose body is meant for the cookie and takes
     /// more than `max_cookie_bytes` over all chunks go to the ledger.
@@ -196,6 +199,53 @@ impl Vault {
         cookies.retire(&self.names.login_name(state), SameSite::Lax);
     }
 
+    /// Seals what has to be known of a logout that goes by way of the authorization server into a cookie of its own, named
+    /// after `key` as a login's is after its state. Neither opens as the other.
+    ///
+    /// # Errors
+    /// If a browser would not keep it: it is too long.
+    pub fn store_logout<T: Serialize>(
+        &self,
+        key: &str,
+        logout: &T,
+        cookies: &mut SetCookies,
+        random: &dyn Random,
+        now: Timestamp,
+    ) -> Result<(), CookieError> {
+        let name = self.names.login_name(key);
+        let plain = Zeroizing::new(postcard::to_stdvec(logout).unwrap_or_default());
+        let bound = logout_name(&name);
+        let sealed = self.sealer.seal(Purpose::LoginTransaction, &bound, None, &plain, random, now);
+        cookies.login(&name, &text(&sealed), LoginTransaction::LIFETIME, SameSite::Lax)
+    }
+
+    /// Opens what [`store_logout`](Self::store_logout) sealed for `key`.
+    pub fn open_logout<T: DeserializeOwned>(&self, key: &str, headers: &HeaderMap, now: Timestamp) -> Option<T> {
+        let cookies = RequestCookies::new(headers);
+        let sealed = from_text(cookies.login(&self.names, key)?)?;
+        let bound = logout_name(&self.names.login_name(key));
+        let opened = self.sealer.open(Purpose::LoginTransaction, &bound, None, &sealed, now).ok()?;
+        postcard::from_bytes(&opened.plain).ok()
+    }
+
+    /// Seals what is too long for a cookie, for the ledger. Only whoever has the `ticket` opens it.
+    pub fn seal_aside<T: Serialize>(
+        &self,
+        ticket: &[u8; 32],
+        value: &T,
+        random: &dyn Random,
+        now: Timestamp,
+    ) -> Vec<u8> {
+        let plain = Zeroizing::new(postcard::to_stdvec(value).unwrap_or_default());
+        self.sealer.seal(Purpose::LoginResult, ASIDE, Some(ticket), &plain, random, now)
+    }
+
+    /// Opens what [`seal_aside`](Self::seal_aside) sealed.
+    pub fn open_aside<T: DeserializeOwned>(&self, ticket: &[u8; 32], sealed: &[u8], now: Timestamp) -> Option<T> {
+        let opened = self.sealer.open(Purpose::LoginResult, ASIDE, Some(ticket), sealed, now).ok()?;
+        postcard::from_bytes(&opened.plain).ok()
+    }
+
     /// Seals what a login has led to, for the repeats of its callback.
     pub fn seal_result<T: Serialize>(&self, state: &str, result: &T, random: &dyn Random, now: Timestamp) -> Vec<u8> {
         let plain = Zeroizing::new(postcard::to_stdvec(result).unwrap_or_default());
@@ -219,6 +269,11 @@ impl Vault {
         let opened = self.sealer.open(Purpose::LoginResult, state, None, sealed, now).ok()?;
         postcard::from_bytes(&opened.plain).ok()
     }
+}
+
+/// What a logout's cookie is sealed for: its name with a word before it, so that it is none of a login.
+fn logout_name(name: &str) -> String {
+    format!("logout {name}")
 }
 
 fn body_name(session: SessionId) -> String {

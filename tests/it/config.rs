@@ -250,6 +250,39 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn what_a_logout_cannot_be_is_told() {
+    // RIL-2-02, FCL-2-01
+    let text = minimal_with(&[]);
+    let logout = r#"
+        [logout]
+        after = "https://e.test/"
+        style = "okta"
+        method = "put"
+        logout_hint = ""
+        order = "never"
+        revoke_after = "1h"
+        clear_site_data = ["cache", "cookies", "*"]
+        front_channel = "true"
+    "#;
+    insta::assert_snapshot!(report(&format!("{text}{logout}")), @r#"
+    logout.after: "https://e.test/" does not stay on this site; write a path, such as "/goodbye"
+    logout.style: "okta" is not known; write "standard" or "cognito" or "auth0"
+    logout.method: "put" is not known; write "get" or "post"
+    logout.logout_hint: the name is empty; name a claim, such as "login_hint"
+    logout.order: "never" is not known; write "after" or "before"
+    logout.revoke_after: "1h" is out of range; write seconds, or a text such as "90s", "15m", "12h", from 1 to 600
+    logout.clear_site_data: "cookies" is not known; write "cache" or "storage"
+    logout.clear_site_data: "*" is not known; write "cache" or "storage"
+    logout.front_channel: "true" is not known; write "off" or "on" or "sid-only"
+    "#);
+    let cognito = format!("{text}\n[logout]\nstyle = \"cognito\"\nmethod = \"post\"\n");
+    assert_eq!(
+        report(&cognito),
+        "logout.method: \"post\" goes to no logout of the style \"cognito\"; leave it out, or write \"get\""
+    );
+}
+
+#[test]
 fn an_empty_file_is_told_what_it_lacks() {
     insta::assert_snapshot!(report(""), @r#"
     server.public_url: is missing; write the address that people type, such as "https://app.example.com"

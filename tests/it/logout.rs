@@ -1,14 +1,27 @@
 //! Over means over.
 
-use http::Method;
+mod revocation;
+mod way;
 
-use tokio::time::timeout;
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::issuer::Endpoint;
 use crate::issuer::act::{Act, Hold};
 use crate::support::browser::{Browser, Initiator};
 use crate::support::site::{Site, TOKEN_SECONDS};
 use crate::support::{PATIENCE, beside};
+
+/// Waits until the issuer has no live tokens.
+async fn until_revoked(site: &Site) {
+    let deadline = Instant::now() + PATIENCE;
+    while site.issuer.families_alive() > 0 {
+        assert!(Instant::now() < deadline, "tokens live on");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
 
 #[tokio::test]
 async fn a_logout_ends_the_session_everywhere() {
@@ -25,10 +38,14 @@ async fn a_logout_ends_the_session_everywhere() {
     let redirect = onward.location().unwrap();
     assert!(redirect.as_str().starts_with(&format!("{}/end-session?", site.issuer.url())), "{redirect}");
     let query: Vec<String> = redirect.query_pairs().map(|(name, _)| name.into_owned()).collect();
-    assert_eq!(query, ["client_id", "id_token_hint", "post_logout_redirect_uri"]);
-    assert!(browser.cookies().names("localhost").is_empty());
+    assert_eq!(query, ["client_id", "id_token_hint", "post_logout_redirect_uri", "state"]);
+    // Its tokens live until the browser has been there: nobody can use them, and some issuers take their revocation for
+    // the end of their own session.
+    assert_eq!(site.issuer.script().calls(Endpoint::Revoke), 0);
     let end = browser.follow(redirect.as_str()).await;
     assert_eq!((end.status, end.url.as_str()), (200, site.at("/").as_str()));
+    assert!(browser.cookies().names("localhost").is_empty());
+    timeout(PATIENCE, site.issuer.script().until_calls(Endpoint::Revoke, 2)).await.unwrap();
 
     let revoked: Vec<String> = site
         .issuer
@@ -38,7 +55,7 @@ async fn a_logout_ends_the_session_everywhere() {
         .map(|request| request.form.get("token_type_hint").unwrap().to_owned())
         .collect();
     assert_eq!(revoked, ["refresh_token", "access_token"]);
-    assert_eq!(site.issuer.families_alive(), 0);
+    until_revoked(&site).await;
     let calls = site.api.calls();
     let replayed = site.call(&copy).await;
     assert_eq!((replayed.status, replayed.json()["reason"].as_str()), (401, Some("logout")));
@@ -55,6 +72,7 @@ async fn a_form_of_the_page_is_redirected() {
     let out = browser.submit(&site.at("/bff/logout"), &[]).await;
     assert_eq!(out.status, 303);
     assert!(out.location().unwrap().as_str().starts_with(site.issuer.url()));
+    assert_eq!(out.header("cache-control"), Some("no-store"));
     // Signed out already: nothing to do, and no error either.
     let again = browser.submit(&site.at("/bff/logout"), &[]).await;
     assert_eq!((again.status, again.header("location")), (303, Some(site.at("/").as_str())));

@@ -2,9 +2,10 @@
 
 use http::Method;
 use serde_json::json;
+use tokio::time::{Instant, timeout};
 
-use crate::issuer::Document;
-use crate::support::browser::{Browser, Page};
+use crate::issuer::{Document, Endpoint};
+use crate::support::browser::{Browser, Initiator, Page};
 use crate::support::jar::Jar;
 use crate::support::site::{Plan, Site, TOKEN_SECONDS};
 use crate::support::{PATIENCE, beside};
@@ -70,7 +71,14 @@ async fn a_copied_handle_is_over_with_the_session() {
     let thief = Browser::new();
     thief.restore(copy);
     assert_eq!(reason(&site.call(&thief).await).await, (401, Some("logout".to_owned())));
-    assert_eq!(site.issuer.families_alive(), 0);
+    // The tokens are revoked once the browser has been at the issuer.
+    browser.navigate(&site.at("/bff/logout")).started_by(Initiator::SameOrigin).follow().await;
+    timeout(PATIENCE, site.issuer.script().until_calls(Endpoint::Revoke, 1)).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while site.issuer.families_alive() > 0 {
+        assert!(Instant::now() < deadline, "the tokens live on");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -98,10 +106,10 @@ async fn a_session_that_outgrows_its_cookie_moves_and_older_cookies_of_it_still_
         answer.insert("access_token".to_owned(), json!("t".repeat(20_000)));
     });
     site.pass(TOKEN_SECONDS);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while cookie_bytes(&browser.cookies()) > 256 {
         site.call(&browser).await;
-        assert!(tokio::time::Instant::now() < deadline, "the session has not moved");
+        assert!(Instant::now() < deadline, "the session has not moved");
     }
     assert_eq!(site.api.requests().last().unwrap().bearer().map(str::len), Some(20_000));
     // The answer with the handle was lost: the earlier cookie leads to the same session, now and long after.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::Instant;
 use vestibule::clock::Timestamp;
-use vestibule::gateway::broker::RefreshPolicy;
+use vestibule::gateway::broker::{RefreshPolicy, Revocation};
 use vestibule::gateway::cross_origin::CrossOrigin;
+use vestibule::gateway::logout::{FrontChannel, LogoutSettings};
 use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
 use vestibule::gateway::{Gateway, Seams, Settings};
 use vestibule::ledger::Ledger;
-use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Protocol};
+use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, LogoutStyle, Protocol};
 use vestibule::secret::Secret;
 use vestibule::session::cookies::{CookieNames, SameSite};
 use vestibule::session::keyring::{KeyRing, Sealer};
@@ -125,8 +126,17 @@ fn settings() -> Settings {
         }]),
         cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
         trusted_proxies: Vec::new(),
-        after_logout: "/".to_owned(),
-        strict_logout_typ: false,
+        logout: LogoutSettings {
+            after: "/".to_owned(),
+            style: LogoutStyle::Standard,
+            by_form: false,
+            id_token_hint: true,
+            logout_hint: None,
+            revocation: Revocation::Now,
+            clear_site_data: None,
+            front_channel: FrontChannel::Off,
+            strict_typ: false,
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Broker, Resolved};
 use crate::ledger::StoreError;
 use crate::ledger::protocol::{End, EndReason, Ending, Finished};
 use crate::ledger::tombstone::Tombstone;
+use crate::oauth::LogoutStyle;
 use crate::session::{Carried, Handle, Session, SessionId};
 
 /// A session that is over.
@@ -18,6 +19,19 @@ pub struct Ended {
     pub ending: Ending,
     /// The newest of it that is known.
     pub newest: Arc<Session>,
+}
+
+/// When the tokens of a session that has ended are revoked at the authorization server.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// At once.
+    Now,
+    /// Once the browser is back from the authorization server's own logout, or after this long if it does not come back;
+    /// at once where there is no such logout.
+    AfterLogout(LogoutStyle, Duration),
+    /// They are left to expire.
+    Never,
 }
 
 /// The ledger is told again after this long.
@@ -30,17 +44,35 @@ impl Broker {
     /// # Errors
     /// If the ledger cannot be asked. Nothing has ended then.
     pub async fn end(self: &Arc<Self>, session: Arc<Session>, reason: EndReason) -> Result<Ended, StoreError> {
+        self.end_and_revoke(session, reason, Revocation::Now).await
+    }
+
+    /// As [`end`](Self::end), with its tokens revoked when `revocation` says.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked. Nothing has ended then.
+    pub async fn end_and_revoke(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        reason: EndReason,
+        revocation: Revocation,
+    ) -> Result<Ended, StoreError> {
         let (sender, ended) = oneshot::channel();
         let broker = Arc::clone(self);
         self.seams.tasks.spawn(async move {
-            let ended = broker.end_here(&session, reason).await;
+            let ended = broker.end_here(&session, reason, revocation).await;
             // Whoever asked may be gone.
             sender.send(ended).ok();
         });
         ended.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the process is ending".to_owned())))
     }
 
-    async fn end_here(&self, session: &Arc<Session>, reason: EndReason) -> Result<Ended, StoreError> {
+    async fn end_here(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        reason: EndReason,
+        revocation: Revocation,
+    ) -> Result<Ended, StoreError> {
         let end = End { reason, generation: session.generation, keep_until: session.ends };
         let finished = self.seams.ledger.apply(session.id, &end).await?;
         self.opened.forget(session.id);
@@ -53,7 +85,13 @@ impl Broker {
         // The token of a replayed cookie is superseded, and a superseded token is never sent anywhere.
         let revocable = newer.as_ref().or((reason != EndReason::Replayed).then_some(session));
         if let Some(revocable) = revocable.filter(|_| !in_flight) {
-            self.seams.revoke_now(&self.client, revocable).await;
+            match revocation {
+                Revocation::AfterLogout(style, wait) if self.has_logout(style).await => {
+                    self.revoke_when_back(Arc::clone(revocable), wait);
+                }
+                Revocation::Now | Revocation::AfterLogout(..) => self.seams.revoke_now(&self.client, revocable).await,
+                Revocation::Never => {}
+            }
         }
         Ok(Ended { ending, newest: newer.unwrap_or_else(|| Arc::clone(session)) })
     }
@@ -69,8 +107,10 @@ impl Broker {
     }
 
     /// Ends a session although the ledger cannot be told now: this process takes it for ended at once, what is at hand of
-    /// it is revoked, and the ledger is told as soon as it listens. Returns what is at hand.
-    pub fn end_later(self: &Arc<Self>, carried: Carried, reason: EndReason) -> Option<Arc<Session>> {
+    /// it is revoked if `revokes`, and the ledger is told as soon as it listens. Returns what is at hand.
+    ///
+    /// It does not wait for the browser: until the ledger is told, another replica may still use a copy.
+    pub fn end_later(self: &Arc<Self>, carried: Carried, reason: EndReason, revokes: bool) -> Option<Arc<Session>> {
         let at = self.seams.clock.now();
         let (handle, session) = match carried {
             Carried::Body(session) => (session.handle(), Some(Arc::new(*session))),
@@ -82,7 +122,7 @@ impl Broker {
         self.opened.forget(handle.id);
         let ending = Ending { reason, at, newest: handle.generation, revoke_on_sight: false };
         self.seams.ledger.end_here(handle.id, ending, handle.ends);
-        if let Some(session) = &session {
+        if let Some(session) = session.as_ref().filter(|_| revokes) {
             self.seams.revoke(&self.client, session);
         }
         let end = End { reason, generation: handle.generation, keep_until: handle.ends };

@@ -1,6 +1,7 @@
 //! Against `oidc-provider`: refresh tokens are good once, a second use kills the grant without grace, access tokens live
 //! for seconds, and the API asks the server itself which of them are good.
 
+mod logout;
 pub(super) mod site;
 
 use std::time::Duration;

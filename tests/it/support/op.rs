@@ -26,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) post_logout_redirect_uris: Vec<String>,
     /// Where logout tokens are sent; nowhere by default.
     pub(crate) backchannel_logout_uri: Option<String>,
+    /// Whether the person who is asked whether to sign out there says no.
+    pub(crate) decline_logout: bool,
     /// How long an access token lives, to the second.
     pub(crate) access_token_seconds: u64,
     /// How long a refresh token lives.
@@ -80,8 +82,9 @@ impl Options {
             client_secret: "a secret with + and / and : and % in it".to_owned(),
             client_authentication: "client_secret_basic",
             redirect_uris: vec![format!("{public_url}/bff/callback")],
-            post_logout_redirect_uris: vec![format!("{public_url}/")],
+            post_logout_redirect_uris: vec![format!("{public_url}/bff/logout/return")],
             backchannel_logout_uri: None,
+            decline_logout: false,
             access_token_seconds: 5,
             refresh_token_seconds: 24 * 60 * 60,
             rotation: Rotation::Always,

@@ -25,7 +25,7 @@ pub(crate) struct Site {
     pub(crate) issuer: Issuer,
     pub(crate) api: Api,
     pub(crate) clock: Arc<ManualClock>,
-    vestibule: Vestibule,
+    pub(crate) vestibule: Vestibule,
 }
 
 /// A Vestibule that runs in this process, with its secrets in a folder of its own.
@@ -106,7 +106,7 @@ impl Site {
         let url = format!("http://localhost:{}", address.port());
         let options = Options {
             redirect_uris: vec![format!("{url}/bff/callback")],
-            post_logout_redirect_uris: vec![format!("{url}/")],
+            post_logout_redirect_uris: vec![format!("{url}/bff/logout/return")],
             clock: Arc::clone(&clock) as Arc<_>,
             ..std::mem::take(&mut plan.issuer)
         };

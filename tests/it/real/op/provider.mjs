@@ -70,7 +70,7 @@ export function makeProvider(issuer, options) {
     fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
   });
 
-  provider.use(postAgreement);
+  provider.use((ctx, next) => postAgreement(options, ctx, next));
   provider.use((ctx, next) => (ctx.path.startsWith('/interaction/') ? interact(provider, ctx) : next()));
   return { provider, isActive: (token) => isActive(provider, createPublicKey(privateKey), token) };
 }
@@ -112,16 +112,16 @@ async function interact(provider, ctx) {
   await provider.interactionFinished(ctx.req, ctx.res, result, { mergeWithLastSubmission: true });
 }
 
-/** In place of the page that asks "do you want to sign out?": on to the yes. */
+/** In place of the page that asks "do you want to sign out?": on to the answer. */
 async function agreeToLogout(ctx, form) {
   const [, proof] = form.match(/name="xsrf" value="([^"]+)"/);
   ctx.redirect(`${AGREE_TO_LOGOUT}?${new URLSearchParams({ xsrf: proof })}`);
 }
 
-/** Turns the redirect of `agreeToLogout` into the form post that the provider waits for. */
-async function postAgreement(ctx, next) {
+/** Turns the redirect of `agreeToLogout` into the form post that the provider waits for. Who declines sends no `logout`. */
+async function postAgreement(options, ctx, next) {
   if (ctx.path === AGREE_TO_LOGOUT) {
-    ctx.req.body = `logout=yes&xsrf=${encodeURIComponent(ctx.query.xsrf)}`;
+    ctx.req.body = `${options.declineLogout ? '' : 'logout=yes&'}xsrf=${encodeURIComponent(ctx.query.xsrf)}`;
     ctx.req.headers['content-type'] = 'application/x-www-form-urlencoded';
     ctx.req.headers['content-length'] = String(ctx.req.body.length);
     // What was sent has no body; once it is read to its end, the provider takes ours.

@@ -64,7 +64,7 @@ impl Fleet {
         let replicas = Replicas::prepare(plan.number).await;
         let options = Options {
             redirect_uris: vec![replicas.at("/bff/callback")],
-            post_logout_redirect_uris: vec![replicas.at("/")],
+            post_logout_redirect_uris: vec![replicas.at("/bff/logout/return")],
             access_token_ttl: Duration::from_secs(plan.seconds),
             ..Options::default()
         };
