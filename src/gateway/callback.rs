@@ -17,8 +17,8 @@ use super::reply::{Answer, LoginFailure, Refusal};
 use super::return_to::ReturnTo;
 use super::{Gateway, attach, reply};
 use crate::clock::Timestamp;
-use crate::ledger::FirstUse;
 use crate::ledger::protocol::{End, EndReason};
+use crate::ledger::{FirstUse, StoreError};
 use crate::oauth::{AuthorizationResponse, CodeRedemption, Error, LoginTransaction, TokenSet};
 use crate::session::{Placement, Session};
 
@@ -233,9 +233,7 @@ impl Gateway {
             session.identity.remember(before.levels);
         }
         let session = self.vault.place(session);
-        if session.placement == Placement::Ledger
-            && let Err(error) = self.broker.deposit(&session).await
-        {
+        if let Err(error) = self.lay_down(&session).await {
             tracing::error!(%error, "a session cannot be laid down in the ledger");
             self.seams.revoke(&self.settings.client, &session);
             return Ok(Outcome::Failed(LoginFailure::LedgerUnavailable));
@@ -246,6 +244,15 @@ impl Gateway {
             refreshable = session.grant.refresh_token.is_some(),
         );
         Ok(Outcome::Established(Box::new(session)))
+    }
+
+    /// Lays down in the ledger what has to be there of a new session.
+    async fn lay_down(&self, session: &Session) -> Result<(), StoreError> {
+        self.register_for_front_channel(session).await?;
+        match session.placement {
+            Placement::Ledger => self.broker.deposit(session).await,
+            Placement::Cookie => Ok(()),
+        }
     }
 
     /// Ends the session that this browser had before. Its tokens are not revoked: at many servers that would end the

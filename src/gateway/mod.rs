@@ -13,6 +13,7 @@ mod callback;
 mod circles;
 pub mod cross_origin;
 pub mod files;
+mod frontchannel;
 pub mod headers;
 pub mod health;
 mod login;
@@ -48,7 +49,7 @@ use self::callback::Redemptions;
 use self::cross_origin::{CrossOrigin, Missing};
 pub use self::headers::DownstreamEdits;
 use self::headers::attach;
-use self::logout::LogoutSettings;
+use self::logout::{FrontChannel, LogoutSettings};
 use self::reply::{Answer, Refusal};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 pub use self::vigil::{Over, Sign, Vigil};
@@ -287,6 +288,7 @@ impl Gateway {
             "/login" | "/callback" | "/user" | "/session" | "/client.js" => &[Method::GET, Method::HEAD],
             "/logout" => &[Method::POST, Method::GET],
             "/logout/return" => &[Method::GET],
+            "/frontchannel-logout" if self.settings.logout.front_channel != FrontChannel::Off => &[Method::GET],
             "/backchannel-logout" => &[Method::POST],
             _ => return Refusal::NoRoute.answer(request, &self.settings.prefix),
         };
@@ -301,6 +303,7 @@ impl Gateway {
             "/logout" if request.method == Method::GET => self.resume_logout(request).await,
             "/logout" => self.logout(request, body).await,
             "/logout/return" => self.return_from_logout(request),
+            "/frontchannel-logout" => self.frontchannel_logout(request).await,
             "/backchannel-logout" => self.backchannel_logout(request, body).await,
             _ => reply::script(user::CLIENT, request),
         }

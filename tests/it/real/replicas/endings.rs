@@ -97,6 +97,28 @@ async fn what_the_issuer_ends_by_way_of_one_replica_is_over_at_the_other() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn what_a_page_of_the_issuer_ends_by_way_of_one_replica_is_over_at_the_other() {
+    // FCL-2-03
+    for session in PLACES {
+        let redis = RedisServer::start(&[]);
+        let more = "[logout]\nfront_channel = \"on\"";
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, more, ..Plan::default() }).await;
+        let mut times = Vec::new();
+        for _ in 0..ENDINGS {
+            let browser = known(&fleet).await;
+            let mut ours: url::Url = fleet.replicas.get(0).at("/bff/frontchannel-logout").parse().unwrap();
+            let sid = fleet.issuer.newest_sid().unwrap();
+            ours.query_pairs_mut().append_pair("iss", fleet.issuer.url()).append_pair("sid", &sid);
+            assert_eq!(Browser::new().navigate(ours.as_str()).await.status, 200);
+            times.push(until_refused(&fleet, &copy_of(&browser), "issuer_logout").await);
+            assert_eq!(reason(&fleet.call(0, &browser).await), (401, "issuer_logout".to_owned()));
+        }
+        report(&format!("endings by front-channel logout, {session}"), times);
+    }
+}
+
 /// What the second replica answers while Redis hangs: until when it serves, in time since then.
 async fn served_until(fleet: &Fleet, browser: &Browser, watched: Duration) -> Duration {
     let cut = Instant::now();
