@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::site::{Fleet, PLACES, Plan, at, lasting_redis, retry_after};
+use super::site::{Fleet, PLACES, Plan, at, lasting_redis, retry_after, times};
 use crate::support::PATIENCE;
 use crate::support::browser::{Browser, Page};
 use crate::support::live::{End, Events, Live, Socket};
@@ -282,4 +282,49 @@ async fn streams_at_a_replica_that_is_cut_off_are_told_to_come_back() {
         live.until_open(0).await;
         redis.signal("CONT");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn a_copied_cookie_is_refused_at_the_other_replica_after_a_new_login_and_after_a_refusal_of_the_issuer() {
+    // ASVS-7.2.4, STEP-R-02, BBA-6.1-13
+    let run = async |session| {
+        let redis = RedisServer::start(&[]);
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), seconds: 5, session, ..Plan::default() }).await;
+        let browser = known(&fleet).await;
+        let copy = copy_of(&browser);
+        let again = browser.navigate(&fleet.replicas.at("/bff/login?prompt=login")).header("connection", "close");
+        assert_eq!(again.follow().await.status, 200);
+        until_refused(&fleet, &copy, "replaced").await;
+
+        let browser = known(&fleet).await;
+        let copy = copy_of(&browser);
+        fleet.issuer.revoke_all();
+        fleet.until_spent(&browser).await;
+        // The API has been told already; the session ends with the verdict on its refresh token.
+        assert_eq!(reason(&fleet.call(0, &browser).await), (401, "refused".to_owned()));
+        until_refused(&fleet, &copy, "refused").await;
+    };
+    tokio::join!(run(PLACES[0]), run(PLACES[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run ./tests/run"]
+async fn a_replayed_cookie_ends_the_session_at_the_other_replica_too() {
+    let redis = RedisServer::start(&[]);
+    let more = "[refresh]\nsettle = \"1s\"";
+    let fleet = Fleet::start(Plan { ledger: &at(&redis), seconds: 5, more, ..Plan::default() }).await;
+    let browser = known(&fleet).await;
+    let old = copy_of(&browser);
+    let deadline = Instant::now() + PATIENCE;
+    // Each generation is shown, and shown again a second later; older ones are not seen any more.
+    while times(&fleet.replicas, &browser).await["generation"].as_u64() < Some(3) {
+        assert!(Instant::now() < deadline, "it is not refreshed");
+        fleet.call(0, &browser).await;
+        sleep(Duration::from_millis(300)).await;
+    }
+    let copy = copy_of(&browser);
+    assert_eq!(fleet.call(1, &copy).await.status, 200);
+    assert_eq!(reason(&fleet.call(0, &old).await), (401, "replayed".to_owned()));
+    until_refused(&fleet, &copy, "replayed").await;
 }
