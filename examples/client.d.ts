@@ -6,7 +6,7 @@
 declare module "*/bff/client.js" {
   /** Who is signed in, and how long that lasts. */
   export interface User {
-    /** The claims of the ID token that `session.claims` chooses, and always `sub`. */
+    /** The claims that `session.claims` chooses, and `sub`: always, but with a server of `protocol = "oauth"`. */
     claims: { sub: string; [name: string]: unknown };
     /** All times are in seconds from now. */
     session: {

@@ -179,7 +179,13 @@ impl Server {
         let address = address.map_err(|error| StartError::Listen(config.listen, error))?;
 
         let (tasks, service) = (Arc::new(Tasks::default()), Tasks::default());
-        let issuer = Arc::new(HttpIssuer::new(config.issuer.clone(), config.plain_http, config.issuer_ca.as_deref())?);
+        let issuer = HttpIssuer::new(
+            config.issuer.clone(),
+            config.client.protocol,
+            config.plain_http,
+            config.issuer_ca.as_deref(),
+        );
+        let issuer = Arc::new(issuer?);
         let Opened { store, file, redis } = open_ledger(&config.ledger, &clock)?;
         let ledger = Arc::new(Ledger::new(store, Arc::clone(&clock)));
         let routes = open_routes(&config, &service).await?;

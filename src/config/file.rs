@@ -35,6 +35,8 @@ pub(super) struct RawIssuer {
     pub(super) client_id: Option<String>,
     pub(super) client_secret: Option<RawSecret>,
     pub(super) client_auth: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) userinfo: Option<bool>,
     pub(super) scopes: Option<Vec<String>>,
     pub(super) extra_params: BTreeMap<String, String>,
     pub(super) clock_skew: Option<Amount>,

@@ -63,7 +63,14 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
     });
     let words = [("basic", Way::Basic), ("post", Way::Post)];
     let way = checker.or("issuer.client_auth", raw.client_auth, Way::Basic, |text| choice(&text, &words));
-    let scopes = scopes(checker, raw.scopes);
+    let words = [("openid", Protocol::OpenIdConnect), ("oauth", Protocol::OAuth)];
+    let protocol = checker.or("issuer.protocol", raw.protocol, Protocol::OpenIdConnect, |text| choice(&text, &words));
+    let userinfo = raw.userinfo.unwrap_or(false);
+    if userinfo && protocol == Protocol::OAuth {
+        let found = "true, but with protocol = \"oauth\" nobody says who somebody is";
+        checker.note("issuer.userinfo", Flaw::new(found, "take one of the two out"));
+    }
+    let scopes = scopes(checker, raw.scopes, protocol);
     let clock_skew = checker.span("issuer.clock_skew", raw.clock_skew.as_ref(), 60, 0, 300);
     let extra_params = extra_params(checker, raw.extra_params);
     let ca_file = raw.ca_file.and_then(|file| {
@@ -78,7 +85,8 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
             id: id?,
             authentication: way.with(ClientSecret::new(secret?.expose().clone())),
             redirect_uri: redirect_uri?,
-            protocol: Protocol::OpenIdConnect,
+            protocol,
+            userinfo,
             scopes,
             extra_params,
             trusted_audiences: Vec::new(),
@@ -87,12 +95,20 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
     })
 }
 
-fn scopes(checker: &mut Checker<'_>, raw: Option<Vec<String>>) -> Option<Vec<String>> {
+fn scopes(checker: &mut Checker<'_>, raw: Option<Vec<String>>, protocol: Protocol) -> Option<Vec<String>> {
     let raw = raw?;
     let scopes = checker.each("issuer.scopes", &raw, scope);
-    if scopes.len() == raw.len() && !scopes.iter().any(|scope| scope == "openid") {
-        let flaw = Flaw::new("\"openid\" is not among them", "add it: without it nobody says who has signed in");
-        checker.note("issuer.scopes", flaw);
+    let asks_who = scopes.iter().any(|scope| scope == "openid");
+    match protocol {
+        Protocol::OpenIdConnect if scopes.len() == raw.len() && !asks_who => {
+            let flaw = Flaw::new("\"openid\" is not among them", "add it: without it nobody says who has signed in");
+            checker.note("issuer.scopes", flaw);
+        }
+        Protocol::OAuth if asks_who => {
+            let found = "\"openid\" is among them, but protocol = \"oauth\"";
+            checker.note("issuer.scopes", Flaw::new(found, "take one of the two out"));
+        }
+        Protocol::OpenIdConnect | Protocol::OAuth => {}
     }
     Some(scopes)
 }

@@ -19,7 +19,10 @@ use super::{Gateway, attach, reply};
 use crate::clock::Timestamp;
 use crate::ledger::protocol::{End, EndReason};
 use crate::ledger::{FirstUse, StoreError};
-use crate::oauth::{AuthorizationResponse, CodeRedemption, Error, LoginTransaction, TokenSet};
+use crate::oauth::{
+    self, AuthorizationResponse, AuthorizationServerMetadata, CodeRedemption, Error, JwkSet, LoginTransaction,
+    Protocol, TokenSet, UserInfo, VerifiedLogin,
+};
 use crate::session::{Placement, Session};
 
 /// The redemptions on their way in this process, by hash of their state.
@@ -40,6 +43,8 @@ const KEPT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the authorization server may take to redeem a code.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long the UserInfo endpoint may take: with the code before it, less than a callback waits.
+const USERINFO: Duration = Duration::from_secs(8);
 
 impl Gateway {
     pub(super) async fn callback(self: &Arc<Self>, request: &Parts) -> Answer {
@@ -219,12 +224,20 @@ impl Gateway {
             tracing::warn!(%error, "a code cannot be redeemed");
             Error::IssuerMisbehaved("it did not answer the token request".into())
         })?;
-        let tokens = TokenSet::read(&answer)?;
+        let mut tokens = TokenSet::read(&answer)?;
         self.broker.health().accepted();
-        let verified = self
-            .seams
-            .with_keys(|keys| pending.finish(&self.settings.client, &metadata, &tokens, keys, self.seams.clock.now()))
-            .await?;
+        let verified = match self.verify(&pending, &metadata, &tokens).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                // Nobody will use them: they are no good for anybody else either.
+                self.seams.revoke_tokens(&self.settings.client, tokens.refresh_token, tokens.access_token);
+                return Err(error);
+            }
+        };
+        if self.settings.client.protocol == Protocol::OAuth {
+            // Nobody has looked at it.
+            tokens.id_token = None;
+        }
         let random = &*self.seams.random;
         let now = self.seams.clock.now();
         let mut session = Session::establish(verified, tokens, &self.settings.session, random, asked, now);
@@ -253,6 +266,31 @@ impl Gateway {
             Placement::Ledger => self.broker.deposit(session).await,
             Placement::Cookie => Ok(()),
         }
+    }
+
+    /// Who has logged in: what the ID token says, and the UserInfo endpoint if it is to be asked.
+    async fn verify(
+        &self,
+        pending: &oauth::PendingLogin,
+        metadata: &AuthorizationServerMetadata,
+        tokens: &TokenSet,
+    ) -> Result<VerifiedLogin, Error> {
+        let (client, now) = (&self.settings.client, self.seams.clock.now());
+        let finish = |keys: &JwkSet| pending.finish(client, metadata, tokens, keys, now);
+        let verified = match client.protocol {
+            // There is nothing to verify, and perhaps there are no keys.
+            Protocol::OAuth => finish(&JwkSet::default()),
+            Protocol::OpenIdConnect => self.seams.with_keys(finish).await,
+        }?;
+        let Some(request) = oauth::userinfo_request(client, metadata, &tokens.access_token)? else {
+            return Ok(verified);
+        };
+        let answer = self.seams.server.send(request, USERINFO).await.map_err(|error| {
+            tracing::warn!(%error, "the UserInfo endpoint cannot be asked");
+            Error::IssuerMisbehaved("it did not answer the UserInfo request".into())
+        })?;
+        let info = self.seams.with_keys(|keys| UserInfo::read(&answer, client, metadata, keys, now)).await?;
+        verified.joined_by(info)
     }
 
     /// Ends the session that this browser had before. Its tokens are not revoked: at many servers that would end the

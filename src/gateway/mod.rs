@@ -55,7 +55,7 @@ use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
-use crate::oauth::{self, AuthorizationServerMetadata, Client, JwkSet, TokenHint};
+use crate::oauth::{self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, RefreshToken, TokenHint};
 use crate::secret::Random;
 use crate::session::vault::Vault;
 use crate::session::{Session, SessionPolicy};
@@ -101,8 +101,9 @@ pub enum SendError {
     /// It was written, and the time for the answer is over.
     #[error("it did not answer in time")]
     TimedOut,
-    /// It was written, perhaps, and the connection broke.
-    #[error("the connection broke: {0}")]
+    /// It was written, perhaps, and what came back is no answer that can be used: the connection broke, or a limit was
+    /// passed.
+    #[error("there is no usable answer: {0}")]
     Unknown(String),
 }
 
@@ -137,14 +138,25 @@ impl Seams {
         self.tasks.spawn(async move { seams.revoke_now(&client, &session).await });
     }
 
-    /// Has the tokens of `session` revoked: first the refresh token, then the access token (RFC 7009 section 2.1).
+    /// Has tokens revoked that no session came of, beside everything else.
+    fn revoke_tokens(&self, client: &Arc<Client>, refresh: Option<RefreshToken>, access: AccessToken) {
+        let (seams, client) = (self.clone(), Arc::clone(client));
+        self.tasks.spawn(async move { seams.revoke_pair(&client, refresh.as_ref(), &access).await });
+    }
+
+    /// Has the tokens of `session` revoked.
     async fn revoke_now(&self, client: &Client, session: &Session) {
+        self.revoke_pair(client, session.grant.refresh_token.as_ref(), &session.grant.access_token).await;
+    }
+
+    /// First the refresh token, then the access token (RFC 7009 section 2.1).
+    async fn revoke_pair(&self, client: &Client, refresh: Option<&RefreshToken>, access: &AccessToken) {
         let Ok(metadata) = self.server.metadata().await else {
-            tracing::warn!("tokens of an ended session cannot be revoked: the authorization server is not known yet");
+            tracing::warn!("tokens cannot be revoked: the authorization server is not known yet");
             return;
         };
-        let refresh = session.grant.refresh_token.as_ref().map(|it| (TokenHint::RefreshToken, it.expose()));
-        let access = Some((TokenHint::AccessToken, session.grant.access_token.expose()));
+        let refresh = refresh.map(|it| (TokenHint::RefreshToken, it.expose()));
+        let access = Some((TokenHint::AccessToken, access.expose()));
         for (hint, token) in [refresh, access].into_iter().flatten() {
             let Some(request) = oauth::revocation_request(client, &metadata, hint, token) else { return };
             match self.server.send(request, REVOCATION).await {

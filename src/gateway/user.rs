@@ -16,7 +16,10 @@ impl Gateway {
         let anonymous = request.uri.query().is_some_and(|query| query.split('&').any(|it| it == "anonymous=200"));
         self.about(request, anonymous, |gateway, passport| {
             let mut claims = passport.session.identity.claims();
-            claims.insert("sub".to_owned(), passport.session.identity.original.subject.clone().into());
+            // With plain OAuth nobody says who it is.
+            if let Some(subject) = &passport.session.identity.original.subject {
+                claims.insert("sub".to_owned(), subject.clone().into());
+            }
             json!({ "claims": claims, "levels": gateway.levels(passport), "session": gateway.times(passport) })
         })
         .await

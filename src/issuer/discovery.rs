@@ -10,11 +10,12 @@ use tokio::time::sleep;
 
 use super::transport::Transport;
 use crate::gateway::Unavailable;
-use crate::oauth::{self, AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp};
+use crate::oauth::{self, AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp, Protocol};
 
 #[derive(Debug)]
 pub(super) struct Discovery {
     issuer: Issuer,
+    protocol: Protocol,
     plain_http: PlainHttp,
     metadata: ArcSwapOption<AuthorizationServerMetadata>,
     keys: ArcSwapOption<JwkSet>,
@@ -34,9 +35,10 @@ const FRESH: Duration = Duration::from_secs(600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 impl Discovery {
-    pub(super) fn new(issuer: Issuer, plain_http: PlainHttp) -> Self {
+    pub(super) fn new(issuer: Issuer, protocol: Protocol, plain_http: PlainHttp) -> Self {
         Self {
             issuer,
+            protocol,
             plain_http,
             metadata: ArcSwapOption::empty(),
             keys: ArcSwapOption::empty(),
@@ -120,7 +122,9 @@ impl Discovery {
             // Some servers publish it where RFC 8414 section 3.1 says, and nowhere else.
             response = transport.send(AuthorizationServerMetadata::oauth_request(&self.issuer)?, DEADLINE).await?;
         }
-        Ok(Arc::new(AuthorizationServerMetadata::read(&self.issuer, self.plain_http, &response)?))
+        let metadata = AuthorizationServerMetadata::read(&self.issuer, self.plain_http, &response)?;
+        metadata.suits(self.protocol)?;
+        Ok(Arc::new(metadata))
     }
 
     async fn fetch_keys(&self, transport: &Transport, metadata: &AuthorizationServerMetadata) -> Result<(), Problem> {

@@ -14,7 +14,7 @@ use self::discovery::Discovery;
 use self::transport::Transport;
 pub use self::transport::TransportError;
 use crate::gateway::{AuthorizationServer, SendError, Unavailable};
-use crate::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp};
+use crate::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp, Protocol};
 
 /// The configured issuer.
 #[derive(Debug)]
@@ -24,12 +24,18 @@ pub struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// An issuer that has not been asked anything yet. `ca_file` holds further roots of trust, as PEM.
+    /// An issuer that has not been asked anything yet and shall speak `protocol`. `ca_file` holds further roots of trust,
+    /// as PEM.
     ///
     /// # Errors
     /// If the roots of trust cannot be read.
-    pub fn new(issuer: Issuer, plain_http: PlainHttp, ca_file: Option<&Path>) -> Result<Self, TransportError> {
-        Ok(Self { transport: Transport::new(ca_file)?, discovery: Discovery::new(issuer, plain_http) })
+    pub fn new(
+        issuer: Issuer,
+        protocol: Protocol,
+        plain_http: PlainHttp,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, TransportError> {
+        Ok(Self { transport: Transport::new(ca_file)?, discovery: Discovery::new(issuer, protocol, plain_http) })
     }
 
     /// Keeps metadata and keys fresh, for ever: soon after a failure, seldom after a success. The last good ones stay

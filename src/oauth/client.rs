@@ -20,6 +20,8 @@ pub struct Client {
     pub redirect_uri: String,
     /// What the server speaks.
     pub protocol: Protocol,
+    /// Whether a login also asks the UserInfo endpoint who somebody is (OpenID Connect Core section 5.3).
+    pub userinfo: bool,
     /// The scopes to ask for; none means those that a login and refreshing need, see [`requested_scopes`].
     ///
     /// [`requested_scopes`]: Self::requested_scopes

@@ -23,9 +23,24 @@ pub(super) struct IdToken {
     nonce: Option<Nonce>,
 }
 
-/// The claims that speak to the protocol and not of the person.
-const PROTOCOL_CLAIMS: [&str; 12] =
-    ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce", "at_hash", "c_hash", "s_hash", "jti"];
+/// The claims that speak to the protocol and not of the person; and those that say where others are to be fetched, which
+/// nobody does here and which may hold a token (OpenID Connect Core section 5.6.2).
+pub(super) const PROTOCOL_CLAIMS: [&str; 14] = [
+    "iss",
+    "sub",
+    "aud",
+    "azp",
+    "exp",
+    "nbf",
+    "iat",
+    "nonce",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "jti",
+    "_claim_names",
+    "_claim_sources",
+];
 
 impl IdToken {
     /// Makes every check that logins and refreshes share.

@@ -1,5 +1,6 @@
-//! JWTs that an authorization server makes for this client: the checks that ID tokens and logout tokens share (OpenID
-//! Connect Core section 3.1.3.7, OpenID Connect Back-Channel Logout section 2.6).
+//! JWTs that an authorization server makes for this client: the checks that ID tokens, logout tokens and signed answers
+//! of the UserInfo endpoint share (OpenID Connect Core sections 3.1.3.7 and 5.3.2, OpenID Connect Back-Channel Logout
+//! section 2.6).
 
 use std::time::Duration;
 
@@ -18,6 +19,12 @@ pub(super) struct Jwt {
     pub(super) issued_at: Timestamp,
     /// From this moment on it is refused.
     pub(super) refused_from: Timestamp,
+}
+
+/// A JWT whose signature, issuer and audience are in order; of its times nothing has been said.
+pub(super) struct SignedClaims {
+    pub(super) claims: Document,
+    algorithm: Algorithm,
 }
 
 /// What is asked of a JWT beside its content.
@@ -39,13 +46,13 @@ const MAX_AHEAD: Duration = Duration::from_secs(600);
 /// The longest `sub` (OpenID Connect Core section 2), in ASCII characters.
 const MAX_SUBJECT: usize = 255;
 
-impl Jwt {
+impl SignedClaims {
     /// Makes the checks. The signature comes first: nothing else is read before.
     ///
     /// # Errors
     /// [`Error::UnknownKey`] if no key verifies the signature; [`Error::IssuerMisbehaved`] with what is wrong.
-    pub(super) fn verify(raw: &str, rules: &Rules<'_>) -> Result<Self, Error> {
-        let Rules { name, kinds, client, metadata, keys, now } = *rules;
+    pub(super) fn verify(raw: &str, announced: &[String], rules: &Rules<'_>) -> Result<Self, Error> {
+        let Rules { name, kinds, client, metadata, keys, now: _ } = *rules;
         let jws = Jws::parse(name, raw)?;
         // ID tokens, logout tokens, access tokens and the like are not one another (RFC 8725 section 3.11).
         let is_accepted = |kind: &Option<&str>| match (kind, jws.kind()) {
@@ -57,11 +64,7 @@ impl Jwt {
             let accepted: Vec<_> = kinds.iter().flatten().copied().collect();
             return Err(Misbehaviour::from(format!("{name}: typ is not {}", accepted.join(" or "))).into());
         }
-        if !metadata
-            .id_token_signing_alg_values_supported
-            .iter()
-            .any(|it| Algorithm::named(it) == Some(jws.algorithm()))
-        {
+        if !announced.iter().any(|it| Algorithm::named(it) == Some(jws.algorithm())) {
             return Err(Misbehaviour::from(format!("{name}: alg is none of those that the metadata announces")).into());
         }
         let claims = Document::read(name, &jws.verify(keys)?)?;
@@ -69,8 +72,20 @@ impl Jwt {
             return Err(claims.fault("iss", "is another issuer").into());
         }
         examine_audience(&claims, client)?;
-        let (issued_at, refused_from) = examine_times(&claims, client.clock_skew, now)?;
-        Ok(Self { claims, algorithm: jws.algorithm(), issued_at, refused_from })
+        Ok(Self { claims, algorithm: jws.algorithm() })
+    }
+}
+
+impl Jwt {
+    /// Makes the checks of [`SignedClaims::verify`], and then those of the times.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKey`] if no key verifies the signature; [`Error::IssuerMisbehaved`] with what is wrong.
+    pub(super) fn verify(raw: &str, rules: &Rules<'_>) -> Result<Self, Error> {
+        let announced = &rules.metadata.id_token_signing_alg_values_supported;
+        let SignedClaims { claims, algorithm } = SignedClaims::verify(raw, announced, rules)?;
+        let (issued_at, refused_from) = examine_times(&claims, rules.client.clock_skew, rules.now)?;
+        Ok(Self { claims, algorithm, issued_at, refused_from })
     }
 
     /// The person whom it speaks of, if it speaks of one.
@@ -82,6 +97,17 @@ impl Jwt {
             subject => Ok(subject.map(str::to_owned)),
         }
     }
+}
+
+/// That a JWT which need not say when it ends has not ended (RFC 7519 sections 4.1.4 and 4.1.5).
+pub(super) fn examine_validity(claims: &Document, skew: Duration, now: Timestamp) -> Result<(), Misbehaviour> {
+    if claims.moment("exp")?.is_some_and(|it| now >= it + skew) {
+        return Err(claims.fault("exp", "has passed").about_clocks());
+    }
+    if claims.moment("nbf")?.is_some_and(|it| it > now + skew) {
+        return Err(claims.fault("nbf", "lies in the future").about_clocks());
+    }
+    Ok(())
 }
 
 /// Steps 3 to 5: for us, and for nobody whom we do not trust.
@@ -104,12 +130,7 @@ fn examine_audience(claims: &Document, client: &Client) -> Result<(), Misbehavio
 /// Steps 9 and 10, and `nbf` (RFC 7519 section 4.1.5). Returns `iat`, and the moment from which the token is refused.
 fn examine_times(claims: &Document, skew: Duration, now: Timestamp) -> Result<(Timestamp, Timestamp), Misbehaviour> {
     let expires = claims.required_moment("exp")? + skew;
-    if now >= expires {
-        return Err(claims.fault("exp", "has passed").about_clocks());
-    }
-    if claims.moment("nbf")?.is_some_and(|it| it > now + skew) {
-        return Err(claims.fault("nbf", "lies in the future").about_clocks());
-    }
+    examine_validity(claims, skew, now)?;
     let issued_at = claims.required_moment("iat")?;
     if issued_at > now + skew.max(MAX_AHEAD) {
         return Err(claims.fault("iat", "lies in the future").about_clocks());

@@ -14,6 +14,7 @@ use super::jwks::JwkSet;
 use super::metadata::AuthorizationServerMetadata;
 use super::pkce::PkceVerifier;
 use super::token::{OriginalIdentity, TokenSet};
+use super::userinfo::UserInfo;
 use super::values::{AuthorizationCode, Issuer, Nonce, State};
 use crate::clock::Timestamp;
 use crate::secret::Random;
@@ -294,9 +295,20 @@ impl VerifiedLogin {
         self.issued_at
     }
 
-    /// What the ID token says besides the protocol's own claims.
+    /// What the ID token says besides the protocol's own claims, and the UserInfo endpoint where it was asked.
     pub const fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+
+    /// The same login, with what the UserInfo endpoint says of the same person. What only the ID token can say, such as
+    /// how somebody authenticated, stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::IssuerMisbehaved`] if it speaks of somebody else: then nothing of it may be used (OpenID Connect Core
+    /// section 5.3.2).
+    pub fn joined_by(mut self, info: UserInfo) -> Result<Self, Error> {
+        self.claims.extend(info.claims_of(self.subject())?);
+        Ok(self)
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use url::Url;
 
+use super::client::Protocol;
 use super::document::Document;
 use super::endpoint::{Endpoint, PlainHttp};
 use super::error::{Error, Misbehaviour};
@@ -35,6 +36,8 @@ pub struct AuthorizationServerMetadata {
     pub token_endpoint_auth_methods_supported: Vec<String>,
     /// The algorithms that it signs ID tokens with.
     pub id_token_signing_alg_values_supported: Vec<String>,
+    /// The algorithms that it signs answers of its UserInfo endpoint with; none means those of ID tokens.
+    pub userinfo_signing_alg_values_supported: Option<Vec<String>>,
     /// The grant types that it knows. For reports only: many servers leave `refresh_token` out.
     pub grant_types_supported: Vec<String>,
     /// Whether its authorization responses name it (RFC 9207 section 3).
@@ -104,10 +107,24 @@ impl AuthorizationServerMetadata {
                 &["client_secret_basic"],
             )?,
             id_token_signing_alg_values_supported: or_default("id_token_signing_alg_values_supported", &["RS256"])?,
+            userinfo_signing_alg_values_supported: document.texts("userinfo_signing_alg_values_supported")?,
             grant_types_supported: or_default("grant_types_supported", &["authorization_code", "implicit"])?,
             authorization_response_iss_parameter_supported: document
                 .flag("authorization_response_iss_parameter_supported")?,
         })
+    }
+
+    /// That it names what a login needs that speaks `protocol` (OpenID Connect Discovery 1.0 section 3).
+    ///
+    /// # Errors
+    /// [`Error::IssuerMisbehaved`] with the member that is absent.
+    pub fn suits(&self, protocol: Protocol) -> Result<(), Error> {
+        match protocol {
+            Protocol::OpenIdConnect if self.jwks_uri.is_none() => {
+                Err(Misbehaviour::from("metadata: jwks_uri is absent").into())
+            }
+            Protocol::OpenIdConnect | Protocol::OAuth => Ok(()),
+        }
     }
 }
 

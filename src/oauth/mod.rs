@@ -29,6 +29,7 @@ mod pkce;
 #[cfg(test)]
 mod testing;
 mod token;
+mod userinfo;
 mod values;
 
 pub use authorization::{AuthorizationResponse, LoginWishes, Outcome};
@@ -43,6 +44,7 @@ pub use logout_token::LogoutToken;
 pub use metadata::AuthorizationServerMetadata;
 pub use pkce::PkceVerifier;
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
+pub use userinfo::{UserInfo, userinfo_request};
 pub use values::{
     AccessToken, AuthorizationCode, ClientId, ClientSecret, Issuer, Nonce, RawIdToken, RefreshToken, State,
 };

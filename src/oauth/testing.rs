@@ -41,6 +41,7 @@ pub(super) fn client() -> Client {
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
         redirect_uri: "https://app.test/bff/callback".into(),
         protocol: Protocol::OpenIdConnect,
+        userinfo: false,
         scopes: None,
         extra_params: Vec::new(),
         trusted_audiences: Vec::new(),
@@ -62,6 +63,7 @@ pub(super) fn metadata() -> AuthorizationServerMetadata {
         code_challenge_methods_supported: None,
         token_endpoint_auth_methods_supported: vec!["client_secret_basic".into()],
         id_token_signing_alg_values_supported: vec!["ES256".into()],
+        userinfo_signing_alg_values_supported: None,
         grant_types_supported: vec!["authorization_code".into()],
         authorization_response_iss_parameter_supported: false,
     }

@@ -104,6 +104,7 @@ fn settings() -> Settings {
             authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
             redirect_uri: "https://app.test/bff/callback".to_owned(),
             protocol: Protocol::OpenIdConnect,
+            userinfo: false,
             scopes: None,
             extra_params: Vec::new(),
             trusted_audiences: Vec::new(),

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::ledger::protocol::{
     Claim, Claimed, Commit, Committed, EndReason, Ending, Newest, Outcome, Refuse, Release, Renew, Renewed,
 };
-use crate::oauth::{self, AuthorizationServerMetadata, TokenSet, Verdict};
+use crate::oauth::{self, AuthorizationServerMetadata, Protocol, TokenSet, Verdict};
 use crate::session::{Placement, Session};
 
 /// A lease holds this long without renewal; it is renewed in thirds of that.
@@ -183,6 +183,10 @@ impl Broker {
         mut tokens: TokenSet,
         asked: Timestamp,
     ) -> Flown {
+        if self.client.protocol == Protocol::OAuth {
+            // Nobody has asked for one, and nobody looks at it.
+            tokens.id_token = None;
+        }
         if tokens.id_token.is_some()
             && let Err(error) = self.check_refreshed(session, metadata, &tokens).await
         {
