@@ -70,15 +70,28 @@ impl Transport {
                 SendError::Unknown(describe(error))
             }
         })?;
+        // It was not asked for, and unpacking it could take any amount of memory.
+        if let Some(encoding) = response.headers().get(reqwest::header::CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            return Err(SendError::Unknown("the answer is encoded, although that was not asked for".to_owned()));
+        }
+        if response.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
+            return Err(SendError::Unknown(too_large()));
+        }
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| SendError::Unknown(describe(error)))? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(SendError::Unknown(format!("the answer is larger than {MAX_ANSWER} bytes")));
+                return Err(SendError::Unknown(too_large()));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(http::Response::from(response).map(|_: reqwest::Body| body.freeze()))
     }
+}
+
+fn too_large() -> String {
+    format!("the answer is larger than {MAX_ANSWER} bytes")
 }
 
 /// The error and what is behind it, without the URL: queries may hold secrets.

@@ -42,7 +42,8 @@ impl TokenSet {
     /// Reads an answer of the token endpoint.
     ///
     /// What only informs is read with leniency, because a refusal here would lose tokens that may be the only ones left:
-    /// an unreadable lifetime counts as none, and an absent `token_type` as Bearer, which plain OAuth servers leave out.
+    /// an unreadable lifetime or scope counts as none, and an absent `token_type` as Bearer, which plain OAuth servers
+    /// leave out.
     ///
     /// # Errors
     /// [`Error::IssuerRefused`] if the server says no, [`Error::IssuerMisbehaved`] if it is in trouble or its answer is
@@ -65,7 +66,7 @@ impl TokenSet {
             expires_in: lifetime("expires_in"),
             refresh_token: document.text("refresh_token")?.map(|it| RefreshToken::new(it.to_owned())),
             id_token: document.text("id_token")?.map(|it| RawIdToken::new(it.to_owned())),
-            scope: document.texts("scope")?.map(|it| it.join(" ")).filter(|it| !it.is_empty()),
+            scope: document.texts("scope").unwrap_or_default().map(|it| it.join(" ")).filter(|it| !it.is_empty()),
             refresh_expires_in: lifetime("refresh_expires_in").or_else(|| lifetime("refresh_token_expires_in")),
         })
     }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::oauth::Error;
+use crate::oauth::{CallbackFault, Error};
 
 /// Why a login did not succeed, as a person may read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +39,20 @@ impl LoginFailure {
     pub(in super::super) fn of(error: &Error) -> Self {
         match error {
             Error::IssuerRefused { error, .. } => Self::Refused(error.clone()),
-            Error::Callback(_) => Self::Stale,
             Error::IssuerMisbehaved(it) if it.is_about_clocks() => Self::Clocks,
-            Error::IssuerMisbehaved(_) | Error::UnknownKey => Self::Misbehaved,
+            Error::Callback(CallbackFault::Expired | CallbackFault::OtherIssuer) => Self::Stale,
+            Error::Callback(
+                CallbackFault::Unreadable
+                | CallbackFault::Repeated(_)
+                | CallbackFault::TooLong(_)
+                | CallbackFault::StateMissing
+                | CallbackFault::NeitherOrBoth
+                | CallbackFault::OtherState
+                | CallbackFault::IssMissing
+                | CallbackFault::IssMismatch,
+            )
+            | Error::IssuerMisbehaved(_)
+            | Error::UnknownKey => Self::Misbehaved,
         }
     }
 
