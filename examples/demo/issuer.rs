@@ -175,6 +175,25 @@ impl Issuer {
         lock(&self.inner.keys).sign(typ, claims)
     }
 
+    /// Any JWT under any header, signed as its `alg` says: `none` with nothing, `HS256` with the client's secret.
+    ///
+    /// # Errors
+    ///
+    /// The operating system gives no random bytes.
+    pub fn sign_under(&self, header: &Map<String, Value>, claims: &Map<String, Value>) -> io::Result<String> {
+        lock(&self.inner.keys).sign_under(header, claims, self.inner.options.client_secret.expose())
+    }
+
+    /// The public half of the key that signs where a token's header is made to say `RS256` or `PS256`. It is named `rsa`,
+    /// and published only where it is put among the keys.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot be read.
+    pub fn rsa_key(&self, alg: &str) -> io::Result<Value> {
+        signing::rsa_key(alg)
+    }
+
     /// The `sid` of the newest sign-in that a client was given tokens for.
     pub fn newest_sid(&self) -> Option<String> {
         lock(&self.inner.book).newest_sid().map(str::to_owned)

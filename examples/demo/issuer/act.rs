@@ -1,12 +1,17 @@
 //! Stage directions for a server under test: what its next answers shall be, and what has been asked of it.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use hyper::body::Frame;
 use tokio::sync::{Notify, watch};
 
 use super::serving::{Scissors, lock};
@@ -36,9 +41,25 @@ impl Act {
 
     /// Not processed; answered with this instead. A status outside 100 to 999 becomes 500.
     pub fn instead(status: u16, body: impl Into<String>) -> Self {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = Response::new(Body::from(body.into()));
-        *response.status_mut() = status;
+        Self::answer(status, Body::from(body.into()))
+    }
+
+    /// Not processed; answered with these bytes instead, whatever they are. The status is as in
+    /// [`instead`](Self::instead).
+    pub fn bytes(status: u16, body: Vec<u8>) -> Self {
+        Self::answer(status, Body::from(body))
+    }
+
+    /// Not processed; answered with 200 and a body that comes in pieces, with a pause behind each. A field
+    /// `content-length` that says more than the pieces have leaves the body cut short.
+    pub fn pieces(pieces: Vec<Vec<u8>>, pause: Duration) -> Self {
+        let pieces = pieces.into_iter().map(Bytes::from).collect();
+        Self::answer(200, Body::new(Drip { pieces, pause, rest: None }))
+    }
+
+    fn answer(status: u16, body: Body) -> Self {
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { first: None, work: Work::Skipped, then: None, reply: Reply::Other(response) }
     }
 
@@ -208,6 +229,30 @@ impl<T: Clone> Record<T> {
                 return;
             }
         }
+    }
+}
+
+/// A body that comes in pieces.
+struct Drip {
+    pieces: VecDeque<Bytes>,
+    pause: Duration,
+    rest: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl HttpBody for Drip {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+        }
+        let piece = self.pieces.pop_front();
+        self.rest = piece.as_ref().map(|_| Box::pin(tokio::time::sleep(self.pause)));
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 }
 

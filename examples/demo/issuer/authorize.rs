@@ -3,13 +3,14 @@
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use cookie::Cookie;
+use serde_json::{Map, Value};
 use url::Url;
 use vestibule::clock::Timestamp;
 
 use super::book::{Authentication, Grant, Granted, User};
 use super::message::{Fields, Received, page_reply, see_other};
 use super::serving::lock;
-use super::{Inner, Login, pages};
+use super::{Document, Inner, Login, pages};
 
 /// The cookie by which the issuer knows again who has signed in.
 pub(super) const LOGIN_COOKIE: &str = "demo-issuer-login";
@@ -86,17 +87,17 @@ impl Client<'_> {
     }
 
     fn redirect(&self, inner: &Inner, fields: &[(&str, &str)]) -> Response {
-        let mut target = self.target.clone();
-        let mut query = target.query_pairs_mut();
-        query.extend_pairs(fields);
-        if let Some(state) = self.state {
-            query.append_pair("state", state);
-        }
+        let mut answer: Map<String, Value> =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
+        answer.extend(self.state.map(|state| ("state".to_owned(), state.into())));
         // RFC 9207 section 2: on errors too.
         if inner.options.announce.issuer_parameter {
-            query.append_pair("iss", &inner.url);
+            answer.insert("iss".to_owned(), inner.url.as_str().into());
         }
-        drop(query);
+        inner.script.edited(Document::AuthorizationResponse, &mut answer);
+        let mut target = self.target.clone();
+        let texts = answer.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
+        target.query_pairs_mut().extend_pairs(texts);
         see_other(&target)
     }
 }

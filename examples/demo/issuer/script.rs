@@ -14,6 +14,7 @@ use super::serving::lock;
 pub struct Script {
     acts: Mutex<BTreeMap<Endpoint, Arc<Queue>>>,
     edits: Mutex<BTreeMap<Document, Edit>>,
+    forgery: Mutex<Option<Forgery>>,
     record: Record<Received>,
 }
 
@@ -36,6 +37,11 @@ impl Script {
     /// Leaves such documents alone again.
     pub fn restore(&self, document: Document) {
         lock(&self.edits).remove(&document);
+    }
+
+    /// Replaces every ID token by what `forge` makes of it, after it was signed.
+    pub fn forge(&self, forge: impl Fn(&str) -> String + Send + Sync + 'static) {
+        *lock(&self.forgery) = Some(Arc::new(forge));
     }
 
     /// All requests so far, in the order of their arrival.
@@ -75,6 +81,11 @@ impl Script {
         }
     }
 
+    pub(super) fn forged(&self, token: String) -> String {
+        let forgery = lock(&self.forgery).clone();
+        forgery.map_or(token.clone(), |forge| forge(&token))
+    }
+
     fn queue(&self, endpoint: Endpoint) -> Arc<Queue> {
         Arc::clone(lock(&self.acts).entry(endpoint).or_default())
     }
@@ -87,8 +98,12 @@ pub enum Document {
     Metadata,
     /// The key set.
     Keys,
+    /// What the authorization endpoint sends the browser back with.
+    AuthorizationResponse,
     /// The claims of ID tokens, before they are signed.
     IdToken,
+    /// The header of ID tokens, before they are signed: `alg` decides how.
+    IdTokenHeader,
     /// The claims of logout tokens that signing out here sends, before they are signed.
     LogoutToken,
     /// Successful answers of the token endpoint.
@@ -97,4 +112,5 @@ pub enum Document {
     Userinfo,
 }
 
+type Forgery = Arc<dyn Fn(&str) -> String + Send + Sync>;
 type Edit = Arc<dyn Fn(&mut Map<String, Value>) + Send + Sync>;

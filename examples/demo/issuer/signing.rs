@@ -1,11 +1,13 @@
-//! ES256 keys and the JWTs signed with them (RFC 7515, RFC 7518 section 3.4).
+//! Keys and the JWTs signed with them (RFC 7515, RFC 7518): by ES256, and otherwise where a test wants it.
 
 use std::{fmt, io};
 
 use base64_simd::URL_SAFE_NO_PAD;
+use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding, RsaKeyPair, UnparsedPublicKey,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -47,12 +49,47 @@ impl Keys {
     ///
     /// The operating system gives no random bytes.
     pub(super) fn sign(&self, typ: &str, claims: &Map<String, Value>) -> io::Result<String> {
-        let key = self.0.last().ok_or_else(|| io::Error::other("no signing key"))?;
-        let encode = |value: Value| URL_SAFE_NO_PAD.encode_to_string(value.to_string());
-        let header = json!({"alg": "ES256", "kid": key.id, "typ": typ});
-        let signed = format!("{}.{}", encode(header), encode(claims.clone().into()));
-        let signature = key.pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(failed)?;
+        self.sign_under(&self.header(typ)?, claims, "")
+    }
+
+    /// The usual header of a JWT with this `typ`.
+    ///
+    /// # Errors
+    ///
+    /// There is no key.
+    pub(super) fn header(&self, typ: &str) -> io::Result<Map<String, Value>> {
+        let members = [("alg", "ES256"), ("kid", self.newest()?.id.as_str()), ("typ", typ)];
+        Ok(members.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect())
+    }
+
+    /// A JWT with this header, signed as its `alg` says: `RS256` and `PS256` with the [RSA key](rsa_key), `HS256` with
+    /// `secret`, `none` with nothing, all else with the newest key.
+    ///
+    /// # Errors
+    ///
+    /// The operating system gives no random bytes.
+    pub(super) fn sign_under(
+        &self,
+        header: &Map<String, Value>,
+        claims: &Map<String, Value>,
+        secret: &str,
+    ) -> io::Result<String> {
+        let encode =
+            |members: &Map<String, Value>| URL_SAFE_NO_PAD.encode_to_string(Value::Object(members.clone()).to_string());
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        let bytes = signed.as_bytes();
+        let signature = match header.get("alg").and_then(Value::as_str) {
+            Some("none") => Vec::new(),
+            Some("HS256") => hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), bytes).as_ref().to_vec(),
+            Some("RS256") => rsa_signature(&RSA_PKCS1_SHA256, bytes)?,
+            Some("PS256") => rsa_signature(&RSA_PSS_SHA256, bytes)?,
+            _ => self.newest()?.pair.sign(&SystemRandom::new(), bytes).map_err(failed)?.as_ref().to_vec(),
+        };
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode_to_string(signature)))
+    }
+
+    fn newest(&self) -> io::Result<&Key> {
+        self.0.last().ok_or_else(|| io::Error::other("no signing key"))
     }
 
     /// The claims of a JWT that one of the published keys has signed, however old.
@@ -67,6 +104,34 @@ impl Keys {
         let (_, claims) = signed.split_once('.')?;
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode_to_vec(claims).ok()?).ok()
     }
+}
+
+/// The public half of the RSA key, for `alg`. It is published only where a test puts it among the keys.
+///
+/// # Errors
+///
+/// The key cannot be read.
+pub(super) fn rsa_key(alg: &str) -> io::Result<Value> {
+    let public: ring::rsa::PublicKeyComponents<Vec<u8>> = rsa()?.public().into();
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode_to_string(bytes);
+    Ok(json!({
+        "kty": "RSA", "use": "sig", "alg": alg, "kid": "rsa", "n": encode(&public.n), "e": encode(&public.e),
+    }))
+}
+
+/// A key that was made for tests and guards nothing; *ring* makes none of this kind.
+fn rsa() -> io::Result<RsaKeyPair> {
+    let pem = include_str!("../../../src/oauth/fixtures/rsa-2048.pem");
+    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = base64_simd::STANDARD.decode_to_vec(text).map_err(failed)?;
+    RsaKeyPair::from_pkcs8(&der).map_err(failed)
+}
+
+fn rsa_signature(padding: &'static dyn RsaEncoding, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let pair = rsa()?;
+    let mut signature = vec![0; pair.public().modulus_len()];
+    pair.sign(padding, &SystemRandom::new(), bytes, &mut signature).map_err(failed)?;
+    Ok(signature)
 }
 
 /// The left half of the token's hash, as `at_hash` states it (OpenID Connect Core section 3.1.3.6).

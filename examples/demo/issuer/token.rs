@@ -159,7 +159,12 @@ fn id_token(inner: &Inner, grant: &Grant, access_token: &str) -> io::Result<Stri
         state("nonce", json!(nonce));
     }
     inner.script.edited(Document::IdToken, &mut claims);
-    let token = lock(&inner.keys).sign("JWT", &claims)?;
+    let keys = lock(&inner.keys);
+    let mut header = keys.header("JWT")?;
+    inner.script.edited(Document::IdTokenHeader, &mut header);
+    let token = keys.sign_under(&header, &claims, inner.options.client_secret.expose())?;
+    drop(keys);
+    let token = inner.script.forged(token);
     lock(&inner.id_tokens).push(token.clone());
     Ok(token)
 }

@@ -64,6 +64,9 @@ pub(crate) struct Texts<'a> {
     pub(crate) client: &'a str,
 }
 
+/// What is done with an issuer.
+pub(crate) type Preparation = Box<dyn FnOnce(&Issuer) + Send>;
+
 /// What is different from the usual site.
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -78,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) session: String,
     pub(crate) refresh: String,
     pub(crate) client: String,
+    /// What is done with the issuer before anybody asks it.
+    pub(crate) before: Option<Preparation>,
 }
 
 impl Plan {
@@ -112,6 +117,9 @@ impl Site {
         };
         let client_secret = options.client_secret.expose().clone();
         let issuer = Issuer::start(options).await.unwrap();
+        if let Some(before) = plan.before.take() {
+            before(&issuer);
+        }
         let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
 
         let ground = Ground {
