@@ -1,17 +1,13 @@
 //! Bytes that no browser sends. The answer is a clear 4xx, or the end of the connection where HTTP itself is broken; and
 //! afterwards everything works as before.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use http::Method;
-use tracing::instrument::WithSubscriber;
-use tracing_subscriber::layer::SubscriberExt;
 
 use crate::issuer::act::Act;
 use crate::issuer::{Endpoint, Login};
 use crate::support::browser::{Browser, Initiator};
 use crate::support::jar::Reach;
+use crate::support::log::Log;
 use crate::support::raw::{Answer, Connection};
 use crate::support::site::{Plan, Site, TOKEN_SECONDS};
 
@@ -303,46 +299,19 @@ async fn a_body_beyond_the_limit_is_refused_however_it_is_framed() {
     still_works(&site, &browser).await;
 }
 
-/// A page on which everything is written down that is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn no_log_line_contains_a_secret() {
     // BCP-4.9-01, ASVS-16.2.5
     let log = Log::default();
-    let writer = log.clone();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
-    let only = tracing_subscriber::filter::filter_fn(|event| {
-        ["vestibule", "audit", "access"].iter().any(|ours| event.target().starts_with(ours))
-    });
-    let subscriber = tracing_subscriber::registry().with(only).with(lines);
-    // While there is only one subscriber, an event that other tests come to first is switched off for it too.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // One thread: what the server logs in its own tasks is heard as well.
-    let secrets =
-        tracing::subscriber::with_default(subscriber, || runtime.block_on(eventful_life().with_current_subscriber()));
-    let text = log.0.lock().unwrap().clone();
-    let said = String::from_utf8_lossy(&text);
+    let secrets = log.hears(eventful_life());
+    let said = log.text();
     for event in ["login.started", "login.succeeded", "login.failed", "session.ended", "a request cannot be forwarded"]
     {
         assert!(said.contains(event), "{event}: {said}");
     }
     assert!(secrets.len() > 10);
     for secret in secrets {
-        assert_eq!(crate::support::canary::form_found(&text, &secret), None, "{secret}");
+        assert_eq!(crate::support::canary::form_found(said.as_bytes(), &secret), None, "{secret}");
     }
 }
 

@@ -15,6 +15,8 @@ mod clock_steps;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod frontchannel;
 #[cfg(test)]
 mod health;

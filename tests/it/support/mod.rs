@@ -5,6 +5,7 @@ pub(crate) mod canary;
 pub(crate) mod chromium;
 pub(crate) mod jar;
 pub(crate) mod live;
+pub(crate) mod log;
 pub(crate) mod op;
 pub(crate) mod process;
 pub(crate) mod raw;
