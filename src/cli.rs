@@ -114,9 +114,12 @@ struct Summary<'a>(&'a Config);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(config) = self;
-        let method = match config.client.authentication {
+        let method = match &config.client.authentication {
             ClientAuthentication::Basic(_) => "client_secret_basic",
             ClientAuthentication::Post(_) => "client_secret_post",
+            ClientAuthentication::PrivateKeyJwt(_) => "private_key_jwt",
+            ClientAuthentication::Certificate => "by its certificate",
+            ClientAuthentication::None => "without proof of who it is",
         };
         writeln!(f, "issuer     {}", config.issuer.as_str())?;
         writeln!(f, "client     {}, {method}", config.client.id.as_str())?;

@@ -184,6 +184,7 @@ impl Server {
             config.client.protocol,
             config.plain_http,
             config.issuer_ca.as_deref(),
+            config.issuer_identity.as_ref(),
         );
         let issuer = Arc::new(issuer?);
         let Opened { store, file, redis } = open_ledger(&config.ledger, &clock)?;

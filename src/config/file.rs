@@ -37,6 +37,10 @@ pub(super) struct RawIssuer {
     pub(super) client_auth: Option<String>,
     pub(super) protocol: Option<String>,
     pub(super) userinfo: Option<bool>,
+    pub(super) client_keys: Option<Vec<RawSecret>>,
+    pub(super) assertion_audience: Option<String>,
+    pub(super) assertion_typ: Option<String>,
+    pub(super) mtls: Option<RawIdentity>,
     pub(super) scopes: Option<Vec<String>>,
     pub(super) extra_params: BTreeMap<String, String>,
     pub(super) clock_skew: Option<Amount>,
@@ -175,6 +179,14 @@ pub(super) enum RawSecret {
 pub(super) struct RawSource {
     pub(super) file: Option<String>,
     pub(super) env: Option<String>,
+}
+
+/// A certificate and where its private key is. Both have to be there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "{ certificate = \"…\", key = { file = \"…\" } }")]
+pub(super) struct RawIdentity {
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<RawSecret>,
 }
 
 /// The whole file.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::credentials::{self, Credentials, RawCredentials};
 use super::file::RawIssuer;
 use super::problem::{Flaw, quoted};
 use super::rules::{Checker, over_tls};
-use super::value::{certificates, choice, web_url};
-use crate::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, Issuer, PlainHttp, Protocol};
+use super::value::{certificates, web_url};
+use crate::oauth::{Client, ClientId, Issuer, PlainHttp, Protocol};
+use crate::roots::Identity;
 
 /// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
 /// section 4.3, RFC 9101 section 5, OpenID Connect Core section 3.1.2.1).
@@ -42,6 +44,7 @@ pub(super) struct IssuerSettings {
     pub(super) identifier: Issuer,
     pub(super) plain_http: PlainHttp,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) identity: Option<Identity>,
     pub(super) client: Client,
 }
 
@@ -55,14 +58,17 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
     });
     let remedy = "write the id that the issuer knows this client by";
     let id = checker.required("issuer.client_id", raw.client_id, remedy, client_id);
-    let remedy = "write { file = \"…\" } or { env = \"…\" }";
-    let secret = checker.required("issuer.client_secret", raw.client_secret, remedy, Ok);
-    let secret = secret.and_then(|secret| {
-        let secret = checker.sources.fetch(secret);
-        checker.check("issuer.client_secret", secret)
-    });
-    let words = [("basic", Way::Basic), ("post", Way::Post)];
-    let way = checker.or("issuer.client_auth", raw.client_auth, Way::Basic, |text| choice(&text, &words));
+    let credentials = credentials::apply(
+        checker,
+        RawCredentials {
+            client_auth: raw.client_auth,
+            client_secret: raw.client_secret,
+            client_keys: raw.client_keys,
+            assertion_audience: raw.assertion_audience,
+            assertion_typ: raw.assertion_typ,
+            mtls: raw.mtls,
+        },
+    );
     let words = [("openid", Protocol::OpenIdConnect), ("oauth", Protocol::OAuth)];
     let protocol = checker.or("issuer.protocol", raw.protocol, Protocol::OpenIdConnect, |text| choice(&text, &words));
     let userinfo = raw.userinfo.unwrap_or(false);
@@ -77,13 +83,17 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
         let file = certificates(checker.sources.base.join(file));
         checker.check("issuer.ca_file", file)
     });
+    let Credentials { authentication, keys, identity } = credentials;
     Some(IssuerSettings {
         identifier: identifier?,
         plain_http: if plain { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly },
         ca_file,
+        identity: identity.clone(),
         client: Client {
             id: id?,
-            authentication: way.with(ClientSecret::new(secret?.expose().clone())),
+            authentication: authentication?,
+            keys,
+            mutual_tls: identity.is_some(),
             redirect_uri: redirect_uri?,
             protocol,
             userinfo,
@@ -123,22 +133,6 @@ fn extra_params(checker: &mut Checker<'_>, raw: BTreeMap<String, String>) -> Vec
         checker.note("issuer.extra_params", flaw);
     }
     raw.into_iter().collect()
-}
-
-/// How the client's secret is sent.
-#[derive(Clone, Copy)]
-enum Way {
-    Basic,
-    Post,
-}
-
-impl Way {
-    const fn with(self, secret: ClientSecret) -> ClientAuthentication {
-        match self {
-            Self::Basic => ClientAuthentication::Basic(secret),
-            Self::Post => ClientAuthentication::Post(secret),
-        }
-    }
 }
 
 /// An id that the issuer may have given (RFC 6749 appendix A.1).

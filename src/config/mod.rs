@@ -4,6 +4,7 @@
 //! as [`Problems`], all at once. Loading reads the file, the secrets that it points to and the environment; it opens no
 //! socket.
 
+mod credentials;
 mod file;
 mod issuer;
 mod ledger;
@@ -33,6 +34,7 @@ use crate::gateway::route::Access;
 use crate::ledger::redis::RedisSettings;
 use crate::oauth::{Client, Issuer, PlainHttp};
 use crate::proxy::Limits;
+use crate::roots::Identity;
 use crate::session::cookies::{CookieNames, SameSite};
 use crate::session::keyring::KeyRing;
 use crate::session::{Placement, SessionPolicy};
@@ -61,6 +63,8 @@ pub struct Config {
     pub plain_http: PlainHttp,
     /// A file with further roots of trust (PEM), for the issuer's certificate.
     pub issuer_ca: Option<PathBuf>,
+    /// What is shown to the issuer where it asks for a certificate.
+    pub issuer_identity: Option<Identity>,
     /// As whom we speak to the issuer.
     pub client: Client,
     /// What seals the cookies.

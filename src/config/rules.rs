@@ -64,6 +64,7 @@ pub(super) fn apply(
             issuer: issuer.identifier,
             plain_http: issuer.plain_http,
             issuer_ca: issuer.ca_file,
+            issuer_identity: issuer.identity,
             keys: session.keys,
             cookies: session.cookies,
             session: session.policy,

@@ -196,21 +196,7 @@ pub(super) struct Sources<'a> {
 impl Sources<'_> {
     /// Fetches a secret. A single end of line behind it is not part of it: editors and `echo` leave one.
     pub(super) fn fetch(&self, secret: RawSecret) -> Result<Secret<String>, Flaw> {
-        let text = match secret {
-            RawSecret::Inline(secret) if self.inline => Zeroizing::new(secret.expose().clone()),
-            RawSecret::Inline(_) => {
-                let remedy = "write { file = \"…\" } or { env = \"…\" }, or set insecure.inline_secrets";
-                return Err(Flaw::new("the secret itself stands in the file", remedy));
-            }
-            RawSecret::Elsewhere(RawSource { file: Some(file), env: None }) => self.file(&file)?,
-            RawSecret::Elsewhere(RawSource { file: None, env: Some(name) }) => self.variable(&name)?,
-            RawSecret::Elsewhere(RawSource { file: Some(_), env: Some(_) } | RawSource { file: None, env: None }) => {
-                return Err(Flaw::new(
-                    "the secret has no one place",
-                    "write either { file = \"…\" } or { env = \"…\" }",
-                ));
-            }
-        };
+        let text = self.fetch_text(secret)?;
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
@@ -220,6 +206,22 @@ impl Sources<'_> {
             return Err(Flaw::new("the secret has several lines, or control characters", "keep it alone, on one line"));
         }
         Ok(Secret::new(line.to_owned()))
+    }
+
+    /// Fetches a secret of any form, such as a key in PEM form, as it stands.
+    pub(super) fn fetch_text(&self, secret: RawSecret) -> Result<Zeroizing<String>, Flaw> {
+        match secret {
+            RawSecret::Inline(secret) if self.inline => Ok(Zeroizing::new(secret.expose().clone())),
+            RawSecret::Inline(_) => {
+                let remedy = "write { file = \"…\" } or { env = \"…\" }, or set insecure.inline_secrets";
+                Err(Flaw::new("the secret itself stands in the file", remedy))
+            }
+            RawSecret::Elsewhere(RawSource { file: Some(file), env: None }) => self.file(&file),
+            RawSecret::Elsewhere(RawSource { file: None, env: Some(name) }) => self.variable(&name),
+            RawSecret::Elsewhere(RawSource { file: Some(_), env: Some(_) } | RawSource { file: None, env: None }) => {
+                Err(Flaw::new("the secret has no one place", "write either { file = \"…\" } or { env = \"…\" }"))
+            }
+        }
     }
 
     fn file(&self, file: &str) -> Result<Zeroizing<String>, Flaw> {

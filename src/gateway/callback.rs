@@ -218,7 +218,7 @@ impl Gateway {
         let unavailable = |_| Error::IssuerMisbehaved("nothing can be asked of it right now".into());
         let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
         let redemption: CodeRedemption = transaction.accept(response, &metadata, self.seams.clock.now())?;
-        let (request, pending) = redemption.token_request(&self.settings.client, &metadata);
+        let (request, pending) = redemption.token_request(&self.settings.client, &metadata, &self.seams.proofs());
         let asked = self.seams.clock.now();
         let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
             tracing::warn!(%error, "a code cannot be redeemed");

@@ -92,8 +92,13 @@ impl Gateway {
         let random = &*self.seams.random;
         // How often this login has started anew travels in the state, which survives where cookies do not.
         let state = State::new(format!("{}{}", random.token(), wishes.attempt));
-        let (transaction, url) =
-            LoginTransaction::begin(&self.settings.client, &metadata, &wishes.login, state.clone(), random, now);
+        let (transaction, url) = LoginTransaction::begin(
+            &self.settings.client,
+            &metadata,
+            &wishes.login,
+            state.clone(),
+            &self.seams.proofs(),
+        );
         let return_to = wishes
             .return_to
             .and_then(|wanted| ReturnTo::parse(&wanted, &self.settings.public_url))

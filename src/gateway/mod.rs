@@ -55,7 +55,9 @@ use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
-use crate::oauth::{self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, RefreshToken, TokenHint};
+use crate::oauth::{
+    self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, Proofs, RefreshToken, TokenHint,
+};
 use crate::secret::Random;
 use crate::session::vault::Vault;
 use crate::session::{Session, SessionPolicy};
@@ -158,7 +160,9 @@ impl Seams {
         let refresh = refresh.map(|it| (TokenHint::RefreshToken, it.expose()));
         let access = Some((TokenHint::AccessToken, access.expose()));
         for (hint, token) in [refresh, access].into_iter().flatten() {
-            let Some(request) = oauth::revocation_request(client, &metadata, hint, token) else { return };
+            let Some(request) = oauth::revocation_request(client, &metadata, hint, token, &self.proofs()) else {
+                return;
+            };
             match self.server.send(request, REVOCATION).await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => {
@@ -167,6 +171,11 @@ impl Seams {
                 Err(error) => tracing::warn!(%error, ?hint, "a token was not revoked"),
             }
         }
+    }
+
+    /// What makes the next request to the authorization server one of its own.
+    fn proofs(&self) -> Proofs<'_> {
+        Proofs { now: self.clock.now(), random: &*self.random }
     }
 
     /// Runs `check` with the signing keys, once more with fresh ones if the known ones do not fit.
@@ -297,7 +306,7 @@ impl Gateway {
     /// Our own endpoints.
     async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts, body: &mut dyn Body) -> Answer {
         let allowed: &[Method] = match endpoint {
-            "/login" | "/callback" | "/user" | "/session" | "/client.js" => &[Method::GET, Method::HEAD],
+            "/login" | "/callback" | "/user" | "/session" | "/client.js" | "/jwks.json" => &[Method::GET, Method::HEAD],
             "/logout" => &[Method::POST, Method::GET],
             "/logout/return" => &[Method::GET],
             "/frontchannel-logout" if self.settings.logout.front_channel != FrontChannel::Off => &[Method::GET],
@@ -317,7 +326,16 @@ impl Gateway {
             "/logout/return" => self.return_from_logout(request),
             "/frontchannel-logout" => self.frontchannel_logout(request).await,
             "/backchannel-logout" => self.backchannel_logout(request, body).await,
+            "/jwks.json" => self.client_keys(request),
             _ => reply::script(user::CLIENT, request),
+        }
+    }
+
+    /// The public halves of the keys that we sign with, for the authorization server (`jwks_uri` of the registration).
+    fn client_keys(&self, request: &Parts) -> Answer {
+        match &self.settings.client.keys {
+            Some(keys) => reply::keys(&keys.published(), request),
+            None => Refusal::NoRoute.answer(request, &self.settings.prefix),
         }
     }
 

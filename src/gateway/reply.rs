@@ -329,6 +329,13 @@ pub fn json(value: &Value, request: &Parts) -> Answer {
     without_body_for_head(own(StatusCode::OK, "application/json", value.to_string().into()), request)
 }
 
+/// Public keys, which whoever reads them may keep for an hour.
+pub fn keys(value: &Value, request: &Parts) -> Answer {
+    let mut answer = json(value, request);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    answer
+}
+
 /// The client module.
 pub fn script(text: &'static str, request: &Parts) -> Answer {
     let mut answer = own(StatusCode::OK, "text/javascript; charset=utf-8", Bytes::from_static(text.as_bytes()));

@@ -15,6 +15,7 @@ use self::transport::Transport;
 pub use self::transport::TransportError;
 use crate::gateway::{AuthorizationServer, SendError, Unavailable};
 use crate::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp, Protocol};
+use crate::roots::Identity;
 
 /// The configured issuer.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct HttpIssuer {
 
 impl HttpIssuer {
     /// An issuer that has not been asked anything yet and shall speak `protocol`. `ca_file` holds further roots of trust,
-    /// as PEM.
+    /// as PEM; `identity` is shown to it where it asks for a certificate.
     ///
     /// # Errors
     /// If the roots of trust cannot be read.
@@ -34,8 +35,9 @@ impl HttpIssuer {
         protocol: Protocol,
         plain_http: PlainHttp,
         ca_file: Option<&Path>,
+        identity: Option<&Identity>,
     ) -> Result<Self, TransportError> {
-        Ok(Self { transport: Transport::new(ca_file)?, discovery: Discovery::new(issuer, protocol, plain_http) })
+        Ok(Self { transport: Transport::new(ca_file, identity)?, discovery: Discovery::new(issuer, protocol, plain_http) })
     }
 
     /// Keeps metadata and keys fresh, for ever: soon after a failure, seldom after a success. The last good ones stay

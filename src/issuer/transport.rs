@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::gateway::SendError;
-use crate::roots::{self, RootsError};
+use crate::roots::{self, Identity, RootsError};
 
 /// The client.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ const MAX_ANSWER: usize = 512 * 1024;
 const CONNECT: Duration = Duration::from_secs(5);
 
 impl Transport {
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, TransportError> {
-        let tls = roots::client_config(ca_file, "an https issuer").map_err(|error| match error {
+    pub(super) fn new(ca_file: Option<&Path>, identity: Option<&Identity>) -> Result<Self, TransportError> {
+        let tls = roots::client_config(ca_file, identity, "an https issuer").map_err(|error| match error {
             RootsError::File(path) => TransportError::CaFile(path),
             RootsError::Tls(error) => TransportError::Tls(error),
         })?;

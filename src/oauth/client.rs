@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, header};
+use serde_json::{Map, Value};
 use url::form_urlencoded;
 
+use super::client_key::ClientKeys;
 use super::endpoint::Endpoint;
 use super::metadata::AuthorizationServerMetadata;
 use super::values::{ClientId, ClientSecret};
+use crate::clock::Timestamp;
+use crate::secret::Random;
 
 /// Our registration at one authorization server.
 #[derive(Clone, Debug)]
@@ -16,6 +20,11 @@ pub struct Client {
     pub id: ClientId,
     /// How we show that it is us.
     pub authentication: ClientAuthentication,
+    /// What is signed with here, if anything is: published at our own address for the server to read.
+    pub keys: Option<ClientKeys>,
+    /// Whether connections to the server show a certificate. Then the endpoints that check one are used where the server
+    /// has any (RFC 8705 section 5).
+    pub mutual_tls: bool,
     /// Where the browser comes back to. It comes from configuration, never from a request, and is sent letter by letter.
     pub redirect_uri: String,
     /// What the server speaks.
@@ -45,14 +54,68 @@ pub enum Protocol {
     OAuth,
 }
 
-/// How a client authenticates at the token endpoint. A server holds a client to the one method that it registered.
+/// How a client authenticates wherever it asks the server itself: for tokens, for their revocation, for a login that it
+/// lodges beforehand. A server holds a client to the one method that it registered.
 #[derive(Clone, Debug)]
 pub enum ClientAuthentication {
     /// HTTP Basic (`client_secret_basic`, RFC 6749 section 2.3.1).
     Basic(ClientSecret),
     /// In the form (`client_secret_post`).
     Post(ClientSecret),
+    /// By a signed assertion (`private_key_jwt`, RFC 7523 section 2.2), a new one for every request.
+    PrivateKeyJwt(Assertion),
+    /// By the certificate of the connection (`tls_client_auth` and `self_signed_tls_client_auth`, RFC 8705 section 2).
+    /// The two look the same from here.
+    Certificate,
+    /// Not at all: whoever knows the client's name may use it (`none`).
+    None,
 }
+
+/// What a client's assertions are made of.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    /// What signs them.
+    pub keys: ClientKeys,
+    /// Whom they are for.
+    pub audience: Audience,
+    /// What they say they are (`typ`).
+    pub kind: AssertionKind,
+}
+
+/// Whom an assertion is for. An audience that other servers accept too lets one of them use it elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// The issuer (the update of RFC 7523, FAPI 2.0 section 5.3.3.1).
+    #[default]
+    Issuer,
+    /// The token endpoint, as older servers want it (OpenID Connect Core section 9).
+    TokenEndpoint,
+}
+
+/// What an assertion says it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AssertionKind {
+    /// `JWT`. Some servers refuse any other.
+    #[default]
+    Jwt,
+    /// `client-authentication+jwt`, as the update of RFC 7523 has it. Some servers refuse any other.
+    ClientAuthentication,
+}
+
+/// What makes a proof of who we are good once and now.
+#[derive(Clone, Copy)]
+pub struct Proofs<'a> {
+    /// The present moment.
+    pub now: Timestamp,
+    /// Unguessable bytes.
+    pub random: &'a dyn Random,
+}
+
+/// How an assertion is called in a form (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// An assertion is good from this long before it is made until as long after: the server's clock may be behind ours or
+/// ahead. Some servers take none that is good for more than a minute.
+const HALF_A_LIFE: Duration = Duration::from_secs(30);
 
 /// The scope that makes a request one of OpenID Connect.
 pub(super) const OPENID: &str = "openid";
@@ -90,16 +153,36 @@ impl Client {
     /// A form that is sent to `endpoint` with our authentication, by exactly one method (RFC 6749 section 2.3).
     ///
     /// No field may be empty or occur twice: some servers refuse the request (RFC 6749 section 3.2).
-    pub(super) fn form(&self, endpoint: &Endpoint, fields: &[(&str, &str)]) -> http::Request<Vec<u8>> {
+    pub(super) fn form(
+        &self,
+        metadata: &AuthorizationServerMetadata,
+        endpoint: &Endpoint,
+        fields: &[(&str, &str)],
+        proofs: &Proofs<'_>,
+    ) -> http::Request<Vec<u8>> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields.iter().filter(|(_, value)| !value.is_empty()));
-        let authorization = match &self.authentication {
-            ClientAuthentication::Basic(secret) => Some(self.basic(secret)),
-            ClientAuthentication::Post(secret) => {
-                form.append_pair("client_id", self.id.as_str()).append_pair("client_secret", secret.expose());
-                None
-            }
+        let is_named = fields.iter().any(|(name, _)| *name == "client_id");
+        let (name_us, authorization) = match &self.authentication {
+            ClientAuthentication::Basic(secret) => (false, Some(self.basic(secret))),
+            ClientAuthentication::Post(_)
+            | ClientAuthentication::PrivateKeyJwt(_)
+            | ClientAuthentication::Certificate
+            | ClientAuthentication::None => (!is_named, None),
         };
+        if name_us {
+            form.append_pair("client_id", self.id.as_str());
+        }
+        match &self.authentication {
+            ClientAuthentication::Post(secret) => {
+                form.append_pair("client_secret", secret.expose());
+            }
+            ClientAuthentication::PrivateKeyJwt(assertion) => {
+                form.append_pair("client_assertion_type", ASSERTION_TYPE)
+                    .append_pair("client_assertion", &self.assertion(assertion, metadata, proofs));
+            }
+            ClientAuthentication::Basic(_) | ClientAuthentication::Certificate | ClientAuthentication::None => {}
+        }
         let mut request = http::Request::new(form.finish().into_bytes());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint.uri().clone();
@@ -110,6 +193,34 @@ impl Client {
             headers.insert(header::AUTHORIZATION, authorization);
         }
         request
+    }
+
+    /// The endpoint to use: its alias, if we show a certificate and it has one (RFC 8705 section 5).
+    pub(super) fn door<'m>(&self, endpoint: &'m Endpoint, alias: Option<&'m Endpoint>) -> &'m Endpoint {
+        alias.filter(|_| self.mutual_tls).unwrap_or(endpoint)
+    }
+
+    /// Says to one server, once, who we are (RFC 7523 section 3).
+    fn assertion(&self, assertion: &Assertion, metadata: &AuthorizationServerMetadata, proofs: &Proofs<'_>) -> String {
+        let audience = match assertion.audience {
+            Audience::Issuer => metadata.issuer.as_str(),
+            Audience::TokenEndpoint => metadata.token_endpoint.as_str(),
+        };
+        let kind = match assertion.kind {
+            AssertionKind::Jwt => "JWT",
+            AssertionKind::ClientAuthentication => "client-authentication+jwt",
+        };
+        let (issued, expires) = (proofs.now - HALF_A_LIFE, proofs.now + HALF_A_LIFE);
+        let claims: [(&str, Value); 6] = [
+            ("iss", self.id.as_str().into()),
+            ("sub", self.id.as_str().into()),
+            ("aud", audience.into()),
+            ("jti", proofs.random.token().into()),
+            ("iat", issued.as_secs().into()),
+            ("exp", expires.as_secs().into()),
+        ];
+        let claims: Map<String, Value> = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        assertion.keys.sign(kind, metadata.token_endpoint_auth_signing_alg_values_supported.as_deref(), &claims)
     }
 
     fn basic(&self, secret: &ClientSecret) -> HeaderValue {
@@ -127,8 +238,9 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::client_key::tests::{ED25519, P256, keys, opened};
     use crate::oauth::endpoint::PlainHttp;
-    use crate::oauth::testing::{client, fields, metadata};
+    use crate::oauth::testing::{Dice, NOW, client, fields, metadata, proofs};
 
     fn endpoint() -> Endpoint {
         Endpoint::parse("https://as.test/token?tenant=1", PlainHttp::LoopbackOnly).expect("is an endpoint")
@@ -142,7 +254,7 @@ mod tests {
             authentication: ClientAuthentication::Basic(ClientSecret::new("s:%+& é".into())),
             ..client()
         };
-        let request = client.form(&endpoint(), &[("grant_type", "x")]);
+        let request = client.form(&metadata(), &endpoint(), &[("grant_type", "x")], &proofs());
         let value = request.headers()[header::AUTHORIZATION].clone();
         assert!(value.is_sensitive());
         let encoded = value.to_str().expect("is text").strip_prefix("Basic ").expect("is basic").to_owned();
@@ -155,13 +267,95 @@ mod tests {
     fn post_puts_the_secret_into_the_form_and_nothing_into_the_header() {
         // O2-2.3-01, O2-2.3.1-02, O2-3.2-01, O21-3.2-01
         let client = Client { authentication: ClientAuthentication::Post(ClientSecret::new("s&=".into())), ..client() };
-        let request = client.form(&endpoint(), &[("grant_type", "x"), ("empty", "")]);
+        let request = client.form(&metadata(), &endpoint(), &[("grant_type", "x"), ("empty", "")], &proofs());
         assert_eq!(request.headers().get(header::AUTHORIZATION), None);
         assert_eq!(request.body(), b"grant_type=x&client_id=app&client_secret=s%26%3D");
         assert_eq!(request.uri(), "https://as.test/token?tenant=1");
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.headers()[header::CONTENT_TYPE], "application/x-www-form-urlencoded");
         assert_eq!(request.headers()[header::ACCEPT], "application/json");
+    }
+
+    fn signing(audience: Audience, kind: AssertionKind) -> Client {
+        let assertion = Assertion { keys: keys(P256, &[ED25519]), audience, kind };
+        Client { authentication: ClientAuthentication::PrivateKeyJwt(assertion), ..client() }
+    }
+
+    /// The fields of a request but the first, and the assertion among them.
+    fn asserted(request: &http::Request<Vec<u8>>) -> (Vec<(String, String)>, Value, Value) {
+        let mut fields = fields(request);
+        let (name, assertion) = fields.pop().expect("has fields");
+        assert_eq!(name, "client_assertion");
+        let (header, claims) = opened(&assertion);
+        fields.remove(0);
+        (fields, header, claims)
+    }
+
+    #[test]
+    fn an_assertion_is_for_the_issuer_and_good_for_a_minute_around_now() {
+        // CAJ-01, CAJ-02, CAJ-03, CAJ-06, O2-2.3-01, O21-2.4-01, FAPI-5.3.3.1-05, CS-FH-02
+        let client = signing(Audience::Issuer, AssertionKind::Jwt);
+        let request = client.form(&metadata(), &endpoint(), &[("grant_type", "x")], &proofs());
+        assert_eq!(request.headers().get(header::AUTHORIZATION), None);
+        let (fields, header, claims) = asserted(&request);
+        let expected = [("client_id", "app"), ("client_assertion_type", ASSERTION_TYPE)];
+        assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!((&header["typ"], &header["alg"]), (&"JWT".into(), &"ES256".into()));
+        let now = NOW.as_secs();
+        assert_eq!((claims["iss"].as_str(), claims["sub"].as_str()), (Some("app"), Some("app")));
+        assert_eq!(claims["aud"], "https://as.test");
+        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(now - 30), Some(now + 30)));
+        assert_eq!(claims["jti"].as_str().map(str::len), Some(43));
+    }
+
+    #[test]
+    fn every_request_has_an_assertion_of_its_own() {
+        // CAJ-01, CAJ-04
+        let (client, dice) = (signing(Audience::Issuer, AssertionKind::Jwt), Dice::default());
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1000 {
+            let proofs = Proofs { now: NOW, random: &dice };
+            let request = client.form(&metadata(), &endpoint(), &[("grant_type", "x")], &proofs);
+            let (_, _, claims) = asserted(&request);
+            assert!(seen.insert(claims["jti"].as_str().expect("is text").to_owned()), "repeats");
+        }
+    }
+
+    #[test]
+    fn older_and_newer_servers_get_the_audience_and_the_type_that_they_want() {
+        // CAJ-03
+        let mut metadata = metadata();
+        metadata.token_endpoint =
+            Endpoint::parse("https://AS.test:443/token", PlainHttp::LoopbackOnly).expect("is an endpoint");
+        let client = signing(Audience::TokenEndpoint, AssertionKind::ClientAuthentication);
+        let (_, header, claims) = asserted(&client.form(&metadata, &endpoint(), &[("grant_type", "x")], &proofs()));
+        // Letter by letter: that is how servers compare it.
+        assert_eq!(claims["aud"], "https://AS.test:443/token");
+        assert_eq!(header["typ"], "client-authentication+jwt");
+    }
+
+    #[test]
+    fn a_certificate_and_an_open_client_only_name_themselves() {
+        // MTLS-2-01, O2-2.3-01
+        for authentication in [ClientAuthentication::Certificate, ClientAuthentication::None] {
+            let client = Client { authentication, ..client() };
+            let request = client.form(&metadata(), &endpoint(), &[("grant_type", "x")], &proofs());
+            assert_eq!(request.headers().get(header::AUTHORIZATION), None);
+            assert_eq!(request.body(), b"grant_type=x&client_id=app");
+            let request = client.form(&metadata(), &endpoint(), &[("client_id", "app")], &proofs());
+            assert_eq!(request.body(), b"client_id=app");
+        }
+    }
+
+    #[test]
+    fn an_alias_is_used_by_those_who_show_a_certificate_and_only_where_there_is_one() {
+        // MTLS-5-01, CS-FH-05, FAPI-5.3.3.1-07
+        let alias = Endpoint::parse("https://mtls.as.test/token", PlainHttp::LoopbackOnly).expect("is an endpoint");
+        let showing = Client { mutual_tls: true, ..client() };
+        let door = |client: &Client, alias| client.door(&endpoint(), alias).as_str().to_owned();
+        assert_eq!(door(&showing, Some(&alias)), "https://mtls.as.test/token");
+        assert_eq!(door(&showing, None), "https://as.test/token?tenant=1");
+        assert_eq!(door(&client(), Some(&alias)), "https://as.test/token?tenant=1");
     }
 
     #[test]

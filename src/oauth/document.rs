@@ -81,6 +81,17 @@ impl Document {
         }
     }
 
+    /// An object within this one, called `name` in faults.
+    pub(super) fn object(&self, member: &str, name: &'static str) -> Result<Option<Self>, Misbehaviour> {
+        match self.value(member) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(Self { name, members: members.clone() })),
+            Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Null) => {
+                Err(self.fault(member, "is not an object"))
+            }
+        }
+    }
+
     /// A moment, in seconds since the epoch (RFC 7519 section 2, NumericDate).
     pub(super) fn moment(&self, member: &str) -> Result<Option<Timestamp>, Misbehaviour> {
         self.value(member)

@@ -19,6 +19,7 @@ pub enum PlainHttp {
 /// A query that it has is kept (RFC 6749 sections 3.1 and 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    text: String,
     url: Url,
     uri: Uri,
 }
@@ -44,7 +45,12 @@ impl Endpoint {
             return Err(InvalidEndpoint::HasCredentials);
         }
         let uri = Uri::try_from(url.as_str()).map_err(|_| InvalidEndpoint::NotAUrl)?;
-        Ok(Self { url, uri })
+        Ok(Self { text: text.to_owned(), url, uri })
+    }
+
+    /// The address as text, letter by letter as the server wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The address, to send browsers to.

@@ -7,17 +7,16 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::authorization::{self, AuthorizationResponse, LoginWishes, Outcome};
-use super::client::{Client, Protocol};
+use super::client::{Client, Proofs, Protocol};
 use super::error::{CallbackFault, Error, Misbehaviour};
 use super::id_token::IdToken;
 use super::jwks::JwkSet;
 use super::metadata::AuthorizationServerMetadata;
 use super::pkce::PkceVerifier;
-use super::token::{OriginalIdentity, TokenSet};
+use super::token::{self, OriginalIdentity, TokenSet};
 use super::userinfo::UserInfo;
 use super::values::{AuthorizationCode, Issuer, Nonce, State};
 use crate::clock::Timestamp;
-use crate::secret::Random;
 
 /// A login that the browser has been sent away for. It is sealed in a cookie of that browser until the answer comes.
 ///
@@ -44,15 +43,14 @@ impl LoginTransaction {
         metadata: &AuthorizationServerMetadata,
         wishes: &LoginWishes,
         state: State,
-        random: &dyn Random,
-        now: Timestamp,
+        proofs: &Proofs<'_>,
     ) -> (Self, Url) {
         let transaction = Self {
             issuer: metadata.issuer.clone(),
             state,
-            nonce: Nonce::generate(random),
-            verifier: PkceVerifier::generate(random),
-            started: now,
+            nonce: Nonce::generate(proofs.random),
+            verifier: PkceVerifier::generate(proofs.random),
+            started: proofs.now,
             max_age: wishes.max_age,
             acr_values: wishes.acr_values.clone(),
             scope: client.scope(metadata, wishes.more_scope.as_deref()),
@@ -119,8 +117,8 @@ impl LoginTransaction {
 ///
 /// ```
 /// # use vestibule::oauth::*;
-/// fn once(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata) {
-///     let (_request, _pending) = redemption.token_request(client, metadata);
+/// fn once(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata, proofs: &Proofs<'_>) {
+///     let (_request, _pending) = redemption.token_request(client, metadata, proofs);
 /// }
 /// ```
 ///
@@ -128,9 +126,9 @@ impl LoginTransaction {
 ///
 /// ```compile_fail,E0382
 /// # use vestibule::oauth::*;
-/// fn twice(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata) {
-///     let (_request, _pending) = redemption.token_request(client, metadata);
-///     let (_again, _pending) = redemption.token_request(client, metadata);
+/// fn twice(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata, proofs: &Proofs<'_>) {
+///     let (_request, _pending) = redemption.token_request(client, metadata, proofs);
+///     let (_again, _pending) = redemption.token_request(client, metadata, proofs);
 /// }
 /// ```
 #[derive(Debug)]
@@ -145,17 +143,16 @@ impl CodeRedemption {
         self,
         client: &Client,
         metadata: &AuthorizationServerMetadata,
+        proofs: &Proofs<'_>,
     ) -> (http::Request<Vec<u8>>, PendingLogin) {
         let LoginTransaction { issuer, nonce, verifier, max_age, acr_values, .. } = self.transaction;
-        let request = client.form(
-            &metadata.token_endpoint,
-            &[
-                ("grant_type", "authorization_code"),
-                ("code", self.code.expose()),
-                ("redirect_uri", &client.redirect_uri),
-                ("code_verifier", verifier.expose()),
-            ],
-        );
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", self.code.expose()),
+            ("redirect_uri", &client.redirect_uri),
+            ("code_verifier", verifier.expose()),
+        ];
+        let request = token::token_request(client, metadata, &fields, proofs);
         (request, PendingLogin { issuer, nonce, max_age, acr_values })
     }
 }

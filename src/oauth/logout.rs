@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-use super::client::Client;
+use super::client::{Client, Proofs};
 use super::metadata::AuthorizationServerMetadata;
 use super::values::RawIdToken;
 
@@ -34,9 +34,11 @@ pub fn revocation_request(
     metadata: &AuthorizationServerMetadata,
     hint: TokenHint,
     token: &str,
+    proofs: &Proofs<'_>,
 ) -> Option<http::Request<Vec<u8>>> {
     let endpoint = metadata.revocation_endpoint.as_ref()?;
-    Some(client.form(endpoint, &[("token", token), ("token_type_hint", hint.as_str())]))
+    let endpoint = client.door(endpoint, metadata.mtls_endpoint_aliases.revocation_endpoint.as_ref());
+    Some(client.form(metadata, endpoint, &[("token", token), ("token_type_hint", hint.as_str())], proofs))
 }
 
 /// How the authorization server's own session is ended, where servers differ.
@@ -194,7 +196,7 @@ impl EndSession {
 mod tests {
     use super::*;
     use crate::oauth::endpoint::{Endpoint, PlainHttp};
-    use crate::oauth::testing::{client, fields, metadata};
+    use crate::oauth::testing::{client, fields, metadata, proofs};
 
     fn endpoint(text: &str) -> Option<Endpoint> {
         Some(Endpoint::parse(text, PlainHttp::LoopbackOnly).expect("is an endpoint"))
@@ -206,7 +208,7 @@ mod tests {
         let mut metadata = metadata();
         metadata.revocation_endpoint = endpoint("https://as.test/revoke");
         for (hint, name) in [(TokenHint::RefreshToken, "refresh_token"), (TokenHint::AccessToken, "access_token")] {
-            let request = revocation_request(&client(), &metadata, hint, "t1").expect("has an endpoint");
+            let request = revocation_request(&client(), &metadata, hint, "t1", &proofs()).expect("has an endpoint");
             assert_eq!(request.uri(), "https://as.test/revoke");
             assert!(request.headers()[http::header::AUTHORIZATION].is_sensitive());
             let expected = [("token", "t1"), ("token_type_hint", name)].map(|(a, b)| (a.to_owned(), b.to_owned()));
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn a_server_without_the_endpoints_is_left_alone() {
         // REV-2.2.1-02, RIL-2-07
-        assert!(revocation_request(&client(), &metadata(), TokenHint::AccessToken, "t").is_none());
+        assert!(revocation_request(&client(), &metadata(), TokenHint::AccessToken, "t", &proofs()).is_none());
         assert_eq!(EndSession::new(&client(), &metadata(), LogoutStyle::Standard, &wishes(None, "s")), None);
         assert!(!EndSession::exists(&metadata(), LogoutStyle::Standard));
     }

@@ -34,6 +34,10 @@ pub struct AuthorizationServerMetadata {
     pub code_challenge_methods_supported: Option<Vec<String>>,
     /// How clients may authenticate at the token endpoint.
     pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// The algorithms by which it takes clients' assertions, if it says.
+    pub token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// The endpoints for those who show a certificate.
+    pub mtls_endpoint_aliases: EndpointAliases,
     /// The algorithms that it signs ID tokens with.
     pub id_token_signing_alg_values_supported: Vec<String>,
     /// The algorithms that it signs answers of its UserInfo endpoint with; none means those of ID tokens.
@@ -42,6 +46,15 @@ pub struct AuthorizationServerMetadata {
     pub grant_types_supported: Vec<String>,
     /// Whether its authorization responses name it (RFC 9207 section 3).
     pub authorization_response_iss_parameter_supported: bool,
+}
+
+/// The endpoints that check the client's certificate, where they have addresses of their own (RFC 8705 section 5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointAliases {
+    /// Where codes and refresh tokens are exchanged.
+    pub token_endpoint: Option<Endpoint>,
+    /// Where tokens are revoked.
+    pub revocation_endpoint: Option<Endpoint>,
 }
 
 impl AuthorizationServerMetadata {
@@ -80,13 +93,16 @@ impl AuthorizationServerMetadata {
         if document.required_text("issuer")? != issuer.as_str() {
             return Err(document.fault("issuer", "is not, letter by letter, the issuer that was asked").into());
         }
-        let endpoint = |member: &str| -> Result<Option<Endpoint>, Misbehaviour> {
+        let aliases = document.object("mtls_endpoint_aliases", "metadata: mtls_endpoint_aliases")?;
+        let endpoint_of = |document: &Document, member: &str| -> Result<Option<Endpoint>, Misbehaviour> {
             document
                 .text(member)?
                 .map(|text| Endpoint::parse(text, plain_http))
                 .transpose()
                 .map_err(|invalid| document.fault(member, &invalid.to_string()))
         };
+        let endpoint = |member: &str| endpoint_of(&document, member);
+        let alias = |member: &str| aliases.as_ref().map_or(Ok(None), |aliases| endpoint_of(aliases, member));
         let required = |member| endpoint(member)?.ok_or_else(|| document.fault(member, "is absent"));
         // What a server that leaves the member out means by it (RFC 8414 section 2).
         let or_default = |member, default: &[&str]| -> Result<Vec<String>, Misbehaviour> {
@@ -106,6 +122,12 @@ impl AuthorizationServerMetadata {
                 "token_endpoint_auth_methods_supported",
                 &["client_secret_basic"],
             )?,
+            token_endpoint_auth_signing_alg_values_supported: document
+                .texts("token_endpoint_auth_signing_alg_values_supported")?,
+            mtls_endpoint_aliases: EndpointAliases {
+                token_endpoint: alias("token_endpoint")?,
+                revocation_endpoint: alias("revocation_endpoint")?,
+            },
             id_token_signing_alg_values_supported: or_default("id_token_signing_alg_values_supported", &["RS256"])?,
             userinfo_signing_alg_values_supported: document.texts("userinfo_signing_alg_values_supported")?,
             grant_types_supported: or_default("grant_types_supported", &["authorization_code", "implicit"])?,
@@ -264,6 +286,23 @@ mod tests {
         assert!(refused("scopes_supported", json!({})).contains("scopes_supported is not a list of strings"));
         let lie = refused("authorization_response_iss_parameter_supported", json!("yes"));
         assert!(lie.contains("authorization_response_iss_parameter_supported is not true or false"));
+    }
+
+    #[test]
+    fn aliases_are_read_one_by_one() {
+        // MTLS-5-01
+        let mut document = document();
+        assert_eq!(read(&document).expect("reads").mtls_endpoint_aliases, EndpointAliases::default());
+        document["mtls_endpoint_aliases"] = json!({ "token_endpoint": "https://mtls.as.test/token", "x_endpoint": 7 });
+        let aliases = read(&document).expect("reads").mtls_endpoint_aliases;
+        assert_eq!(
+            aliases.token_endpoint.map(|it| it.as_str().to_owned()).as_deref(),
+            Some("https://mtls.as.test/token")
+        );
+        assert_eq!(aliases.revocation_endpoint, None);
+        assert!(refused("mtls_endpoint_aliases", json!([])).contains("mtls_endpoint_aliases is not an object"));
+        let plain = refused("mtls_endpoint_aliases", json!({ "token_endpoint": "http://as.test/token" }));
+        assert!(plain.contains("metadata: mtls_endpoint_aliases: token_endpoint is not https"), "{plain}");
     }
 
     #[test]

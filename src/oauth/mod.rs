@@ -14,6 +14,7 @@
 mod authorization;
 mod challenge;
 mod client;
+mod client_key;
 mod document;
 mod endpoint;
 mod error;
@@ -34,14 +35,15 @@ mod values;
 
 pub use authorization::{AuthorizationResponse, LoginWishes, Outcome};
 pub use challenge::StepUp;
-pub use client::{Client, ClientAuthentication, Protocol};
+pub use client::{Assertion, AssertionKind, Audience, Client, ClientAuthentication, Proofs, Protocol};
+pub use client_key::{ClientKey, ClientKeys, InvalidClientKey};
 pub use endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 pub use error::{CallbackFault, Error, Misbehaviour, Verdict};
 pub use jwks::JwkSet;
 pub use login::{CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
 pub use logout::{EndSession, LogoutStyle, LogoutWishes, TokenHint, revocation_request};
 pub use logout_token::LogoutToken;
-pub use metadata::AuthorizationServerMetadata;
+pub use metadata::{AuthorizationServerMetadata, EndpointAliases};
 pub use pkce::PkceVerifier;
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
 pub use userinfo::{UserInfo, userinfo_request};

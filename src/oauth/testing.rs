@@ -9,11 +9,11 @@ use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use serde_json::{Value, json};
 
 use super::authorization::{AuthorizationResponse, LoginWishes};
-use super::client::{Client, ClientAuthentication, Protocol};
+use super::client::{Client, ClientAuthentication, Proofs, Protocol};
 use super::endpoint::{Endpoint, PlainHttp};
 use super::jwks::JwkSet;
 use super::login::{CodeRedemption, LoginTransaction, PendingLogin};
-use super::metadata::AuthorizationServerMetadata;
+use super::metadata::{AuthorizationServerMetadata, EndpointAliases};
 use super::token::TokenSet;
 use super::values::{ClientId, ClientSecret, Issuer, State};
 use crate::clock::Timestamp;
@@ -35,10 +35,26 @@ impl Random for Dice {
     }
 }
 
+/// Chance that is always the same.
+struct Same;
+
+impl Random for Same {
+    fn fill(&self, buffer: &mut [u8]) {
+        Dice::default().fill(buffer);
+    }
+}
+
+/// Proofs made [`NOW`].
+pub(super) fn proofs() -> Proofs<'static> {
+    Proofs { now: NOW, random: &Same }
+}
+
 pub(super) fn client() -> Client {
     Client {
         id: ClientId::new("app".into()),
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
+        keys: None,
+        mutual_tls: false,
         redirect_uri: "https://app.test/bff/callback".into(),
         protocol: Protocol::OpenIdConnect,
         userinfo: false,
@@ -62,6 +78,8 @@ pub(super) fn metadata() -> AuthorizationServerMetadata {
         scopes_supported: None,
         code_challenge_methods_supported: None,
         token_endpoint_auth_methods_supported: vec!["client_secret_basic".into()],
+        token_endpoint_auth_signing_alg_values_supported: None,
+        mtls_endpoint_aliases: EndpointAliases::default(),
         id_token_signing_alg_values_supported: vec!["ES256".into()],
         userinfo_signing_alg_values_supported: None,
         grant_types_supported: vec!["authorization_code".into()],
@@ -82,7 +100,13 @@ pub(super) fn fields(request: &http::Request<Vec<u8>>) -> Vec<(String, String)> 
 
 /// A login on its way: its state is `s`.
 pub(super) fn begin(client: &Client, wishes: &LoginWishes) -> (LoginTransaction, url::Url) {
-    LoginTransaction::begin(client, &metadata(), wishes, State::new("s".into()), &Dice::default(), NOW)
+    LoginTransaction::begin(
+        client,
+        &metadata(),
+        wishes,
+        State::new("s".into()),
+        &Proofs { now: NOW, random: &Dice::default() },
+    )
 }
 
 /// A login whose code has come.
@@ -96,7 +120,7 @@ pub(super) fn redemption(client: &Client, wishes: &LoginWishes) -> (CodeRedempti
 /// A login whose code has been sent, and its nonce.
 pub(super) fn pending(client: &Client, wishes: &LoginWishes) -> (PendingLogin, String) {
     let (redemption, nonce) = redemption(client, wishes);
-    (redemption.token_request(client, &metadata()).1, nonce)
+    (redemption.token_request(client, &metadata(), &proofs()).1, nonce)
 }
 
 /// The claims of a good ID token, issued [`NOW`].

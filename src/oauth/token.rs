@@ -7,7 +7,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::client::{Client, Protocol};
+use super::client::{Client, Proofs, Protocol};
 use super::document::{Document, seconds};
 use super::error::{Error, Misbehaviour, presentable};
 use super::id_token::IdToken;
@@ -72,6 +72,17 @@ impl TokenSet {
     }
 }
 
+/// A request to the token endpoint.
+pub(super) fn token_request(
+    client: &Client,
+    metadata: &AuthorizationServerMetadata,
+    fields: &[(&str, &str)],
+    proofs: &Proofs<'_>,
+) -> http::Request<Vec<u8>> {
+    let endpoint = client.door(&metadata.token_endpoint, metadata.mtls_endpoint_aliases.token_endpoint.as_ref());
+    client.form(metadata, endpoint, fields, proofs)
+}
+
 /// The request for fresh tokens (RFC 6749 section 6).
 ///
 /// It never names a scope: at many servers a narrower one would stick.
@@ -79,9 +90,10 @@ pub fn refresh_request(
     client: &Client,
     metadata: &AuthorizationServerMetadata,
     refresh_token: &RefreshToken,
+    proofs: &Proofs<'_>,
 ) -> http::Request<Vec<u8>> {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-    client.form(&metadata.token_endpoint, &fields)
+    token_request(client, metadata, &fields, proofs)
 }
 
 /// Who logged in, as the ID token of the login said.

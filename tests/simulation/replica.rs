@@ -102,6 +102,8 @@ fn settings() -> Settings {
         client: Arc::new(Client {
             id: ClientId::new("client".to_owned()),
             authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
+            keys: None,
+            mutual_tls: false,
             redirect_uri: "https://app.test/bff/callback".to_owned(),
             protocol: Protocol::OpenIdConnect,
             userinfo: false,

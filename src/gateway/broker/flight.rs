@@ -65,7 +65,7 @@ impl Broker {
         else {
             return self.rest(session, right, Outcome::NotSpent).await;
         };
-        let request = oauth::refresh_request(&self.client, &metadata, refresh_token);
+        let request = oauth::refresh_request(&self.client, &metadata, refresh_token, &self.seams.proofs());
         let answer = self.ask_holding(session, right, request).await;
         self.judge(session, right, &metadata, answer, now).await
     }
@@ -341,7 +341,10 @@ impl Broker {
     /// Asks with a token that never existed: an answer about the token shows that the credentials are taken.
     async fn probe(&self) -> bool {
         let Ok(metadata) = self.seams.server.metadata().await else { return false };
-        let request = oauth::refresh_request(&self.client, &metadata, &oauth::RefreshToken::new("probe".to_owned()));
+        let request = {
+            let nobody = oauth::RefreshToken::new("probe".to_owned());
+            oauth::refresh_request(&self.client, &metadata, &nobody, &self.seams.proofs())
+        };
         let Ok(response) = self.seams.server.send(request, DEADLINE).await else { return false };
         let accepted = match TokenSet::read(&response) {
             Ok(_) => true,

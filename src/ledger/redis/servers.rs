@@ -69,7 +69,9 @@ impl Servers {
             _ => {}
         }
         let tls = match &settings.tls {
-            Some(tls) => Some(Arc::new(roots::client_config(tls.ca_file.as_deref(), "the ledger's server")?).into()),
+            Some(tls) => {
+                Some(Arc::new(roots::client_config(tls.ca_file.as_deref(), None, "the ledger's server")?).into())
+            }
             None => None,
         };
         Ok(Self {

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 use crate::oauth::authorization::LoginWishes;
 use crate::oauth::error::Verdict;
-use crate::oauth::testing::{Key, NOW, answer, begin, claims, client, fields, metadata, tokens};
+use crate::oauth::testing::{Key, NOW, answer, begin, claims, client, fields, metadata, proofs, tokens};
 
 fn read(change: impl FnOnce(&mut Value)) -> Result<TokenSet, Error> {
     let mut body = json!({ "access_token": "a1", "token_type": "Bearer" });
@@ -178,7 +178,7 @@ fn a_refusal_shows_its_code_and_hides_its_description() {
 fn a_refresh_is_authenticated_and_asks_for_no_scope() {
     // O2-6-01, OIDC-12.1-01
     let client = Client { scopes: Some(vec!["api".into()]), ..client() };
-    let request = refresh_request(&client, &metadata(), &RefreshToken::new("r1".into()));
+    let request = refresh_request(&client, &metadata(), &RefreshToken::new("r1".into()), &proofs());
     let expected =
         [("grant_type", "refresh_token"), ("refresh_token", "r1")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(fields(&request), expected);
