@@ -23,6 +23,7 @@ use crate::ledger::file::{FileStore, OpenError};
 use crate::ledger::memory::MemoryStore;
 use crate::ledger::redis::{RedisSettings, RedisSettingsError, RedisStore};
 use crate::ledger::{Ledger, Store};
+use crate::oauth::ResponseMode;
 use crate::proxy::{Connections, Guard, Peers, Shell};
 use crate::secret::Random;
 use crate::session::keyring::Sealer;
@@ -278,6 +279,10 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
     let sealer = Sealer::new(config.keys, &origin, config.client.id.as_str());
     let CookieSettings { names, same_site, placement, max_bytes } = config.cookies;
     let vault = Vault::new(sealer, names, same_site, placement, max_bytes);
+    let vault = match config.client.requests.response_mode {
+        ResponseMode::Query => vault,
+        ResponseMode::FormPost => vault.for_posted_logins(),
+    };
     let settings = Settings {
         public_url: config.public_url.clone(),
         prefix: config.prefix,

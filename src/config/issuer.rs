@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::credentials::{self, Credentials, RawCredentials};
 use super::file::RawIssuer;
 use super::problem::{Flaw, quoted};
+use super::requests::{self, RawRequests};
 use super::rules::{Checker, over_tls};
 use super::value::{certificates, web_url};
 use crate::oauth::{Client, ClientId, Issuer, PlainHttp, Protocol};
@@ -76,6 +77,20 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
         let found = "true, but with protocol = \"oauth\" nobody says who somebody is";
         checker.note("issuer.userinfo", Flaw::new(found, "take one of the two out"));
     }
+    let requests = requests::apply(
+        checker,
+        RawRequests {
+            par: raw.par,
+            jar: raw.jar,
+            require_iss: raw.require_iss,
+            resource: raw.resource,
+            audience: raw.audience,
+            claims_request: raw.claims_request,
+            response_mode: raw.response_mode,
+        },
+        credentials.keys.is_some(),
+        redirect_uri.as_deref(),
+    );
     let scopes = scopes(checker, raw.scopes, protocol);
     let clock_skew = checker.span("issuer.clock_skew", raw.clock_skew.as_ref(), 60, 0, 300);
     let extra_params = extra_params(checker, raw.extra_params);
@@ -94,6 +109,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
             authentication: authentication?,
             keys,
             mutual_tls: identity.is_some(),
+            requests,
             redirect_uri: redirect_uri?,
             protocol,
             userinfo,

@@ -11,6 +11,7 @@ mod ledger;
 mod logout;
 mod problem;
 mod reader;
+mod requests;
 mod routes;
 mod rules;
 mod session;

@@ -1,16 +1,20 @@
-//! `GET /bff/callback`: finishes a login. For people it is idempotent: used, expired, bookmarked, opened in a second
+//! `GET /bff/callback`, or `POST` where the response comes in a form: finishes a login. For people it is idempotent: used, expired, bookmarked, opened in a second
 //! tab or by the back button, it leads on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::admission::Admission;
+use super::backchannel::is_form;
+use super::body::{Body, BodyError};
 use super::cross_origin::{is_speculative, is_sub_resource};
 use super::login::{Before, MAX_ATTEMPTS, PendingLogin, attempt_of};
 use super::reply::{Answer, LoginFailure, Refusal};
@@ -45,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How long the UserInfo endpoint may take: with the code before it, less than a callback waits.
 const USERINFO: Duration = Duration::from_secs(8);
+/// The longest form that is read, in bytes: more than any authorization response that is taken.
+const MAX_FORM: usize = 32 * 1024;
 
 impl Gateway {
     pub(super) async fn callback(self: &Arc<Self>, request: &Parts) -> Answer {
@@ -53,11 +59,52 @@ impl Gateway {
             // A prefetch must not use up the login that the person is about to finish.
             return Refusal::NotANavigation.answer(request, prefix);
         }
+        if has_body(&request.headers) {
+            return Refusal::BadRequest("a body, which no redirect has").answer(request, prefix);
+        }
         let query = request.uri.query().unwrap_or_default();
         if let Some(attempt) = query.strip_prefix("resume=") {
             return self.resume(request, attempt).await;
         }
-        let response = match AuthorizationResponse::parse(query) {
+        self.answered(request, query).await
+    }
+
+    /// The same response in a form that the browser posts (OAuth 2.0 Form Post Response Mode).
+    ///
+    /// Strict and Lax cookies do not come with it, because another site's page sends it: nothing here looks at the session,
+    /// and the transaction's cookie is one that comes along.
+    pub(super) async fn posted_callback(self: &Arc<Self>, request: &Parts, body: &mut dyn Body) -> Answer {
+        let prefix = &self.settings.prefix;
+        // From here on it is what a redirect would be: a person goes to a page.
+        let mut arrived = request.clone();
+        arrived.method = Method::GET;
+        let refuse = |refusal: Refusal| refusal.answer(&arrived, prefix);
+        if is_speculative(&arrived.headers) || is_sub_resource(&arrived) {
+            return refuse(Refusal::NotANavigation);
+        }
+        if request.uri.query().is_some() {
+            return refuse(Refusal::BadRequest("parameters in its address, although they belong into the form"));
+        }
+        if !is_form(&request.headers) {
+            return refuse(Refusal::BadRequest("a body that is no form"));
+        }
+        let form = match body.read(MAX_FORM).await {
+            Ok(form) => form,
+            Err(BodyError::TooLarge) => return refuse(Refusal::BodyTooLarge),
+            Err(BodyError::Broken | BodyError::TooSlow) => {
+                return refuse(Refusal::BadRequest("a body that did not come whole"));
+            }
+        };
+        match std::str::from_utf8(&form) {
+            Ok(form) => self.answered(&arrived, form).await,
+            Err(_) => refuse(Refusal::BadRequest("a body that is no form")),
+        }
+    }
+
+    /// The authorization server has answered with these parameters.
+    async fn answered(self: &Arc<Self>, request: &Parts, parameters: &str) -> Answer {
+        let prefix = &self.settings.prefix;
+        let response = match AuthorizationResponse::parse(parameters) {
             Ok(response) => response,
             Err(error) => {
                 tracing::info!(%error, "a callback cannot be read");
@@ -67,7 +114,7 @@ impl Gateway {
         let state = response.state().as_str().to_owned();
         let now = self.seams.clock.now();
         let Some(login) = self.vault.open_login::<PendingLogin>(&state, &request.headers, now) else {
-            // Not started here, or finished before: nothing of the query is believed, no token call is made, nothing ends.
+            // Not started here, or finished before: nothing of the response is believed, no token call is made, nothing ends.
             tracing::info!("a callback came without its transaction cookie");
             return reply::bounce(&format!("{prefix}/callback?resume={}", attempt_of(&state)));
         };
@@ -217,7 +264,8 @@ impl Gateway {
     ) -> Result<Outcome, Error> {
         let unavailable = |_| Error::IssuerMisbehaved("nothing can be asked of it right now".into());
         let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
-        let redemption: CodeRedemption = transaction.accept(response, &metadata, self.seams.clock.now())?;
+        let redemption: CodeRedemption =
+            transaction.accept(response, &self.settings.client, &metadata, self.seams.clock.now())?;
         let (request, pending) = redemption.token_request(&self.settings.client, &metadata, &self.seams.proofs());
         let asked = self.seams.clock.now();
         let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
@@ -305,4 +353,10 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Whether a request says that it has a body.
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    length || headers.contains_key(TRANSFER_ENCODING)
 }

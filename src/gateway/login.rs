@@ -1,7 +1,10 @@
 //! `GET /bff/login`: starts a login.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::admission::Admission;
 use super::cross_origin::{is_speculative, is_sub_resource};
@@ -9,7 +12,7 @@ use super::reply::{Answer, Refusal};
 use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
 use super::{Gateway, attach, reply};
-use crate::oauth::{LoginTransaction, LoginWishes, State};
+use crate::oauth::{AuthorizationRequest, AuthorizationServerMetadata, LoginTransaction, LoginWishes, Pushing, State};
 use crate::session::{Level, Session, SessionId};
 
 /// A login that is on its way: what its cookie seals.
@@ -41,6 +44,8 @@ impl Before {
     }
 }
 
+/// How long the authorization server may take to lodge a login: the person waits.
+const LODGING: Duration = Duration::from_secs(5);
 /// A longer parameter is refused, not shortened.
 const MAX_PARAMETER: usize = 512;
 /// So many logins may start anew by themselves before a page explains what may be wrong.
@@ -68,7 +73,7 @@ impl Gateway {
         }
         let Ok(metadata) = self.seams.server.metadata().await else {
             tracing::error!("a login cannot start: the issuer's metadata is not known yet; see earlier messages");
-            return Refusal::IssuerUnavailable(std::time::Duration::from_secs(2)).answer(request, prefix);
+            return Refusal::IssuerUnavailable(Duration::from_secs(2)).answer(request, prefix);
         };
         let present = match self.identify(&request.headers).await {
             Admission::Admitted(passport) => Some(passport.session),
@@ -92,7 +97,7 @@ impl Gateway {
         let random = &*self.seams.random;
         // How often this login has started anew travels in the state, which survives where cookies do not.
         let state = State::new(format!("{}{}", random.token(), wishes.attempt));
-        let (transaction, url) = LoginTransaction::begin(
+        let (transaction, asked) = LoginTransaction::begin(
             &self.settings.client,
             &metadata,
             &wishes.login,
@@ -110,10 +115,64 @@ impl Gateway {
             tracing::warn!(%error, "a login cannot be kept in a cookie");
             return Refusal::BadRequest("parameters that are too long together").answer(request, prefix);
         }
+        let url = match self.lodge(&asked, &metadata).await {
+            Ok(url) => url,
+            Err(refusal) => return refusal.answer(request, prefix),
+        };
         tracing::info!(target: "audit", event = "login.started");
         let mut answer = reply::redirect(url.as_str());
         attach(answer.headers_mut(), cookies);
         answer
+    }
+
+    /// Where the browser goes: to the server with a reference to what is lodged there, or with the request itself.
+    ///
+    /// What fails is got round only where the server offers to take logins beforehand and does not demand it. A no is a
+    /// no: the browser would only carry it there once more.
+    async fn lodge(
+        &self,
+        asked: &AuthorizationRequest,
+        metadata: &AuthorizationServerMetadata,
+    ) -> Result<Url, Refusal> {
+        let client = &self.settings.client;
+        if metadata.require_signed_request_object && client.keys.is_none() {
+            tracing::error!("the issuer demands signed authorization requests: list a key in issuer.client_keys");
+            return Err(Refusal::LoginFailed(LoginFailure::Misbehaved));
+        }
+        let pushing = client.pushing(metadata);
+        if pushing == Pushing::No {
+            return Ok(asked.url());
+        }
+        let Some(request) = asked.push(client, metadata, &self.seams.proofs()) else {
+            tracing::error!("logins are to be lodged at the issuer, but it has no place for that: change issuer.par");
+            return Err(Refusal::LoginFailed(LoginFailure::Misbehaved));
+        };
+        let refusal = match self.seams.server.send(request, LODGING).await {
+            Ok(response) => match asked.pushed(client, &response) {
+                Ok(url) => {
+                    self.broker.health().accepted();
+                    return Ok(url);
+                }
+                Err(error) => {
+                    let status = response.status().as_u16();
+                    tracing::warn!(%error, status, required = pushing == Pushing::Required, "a login cannot be lodged");
+                    let refusal = Refusal::LoginFailed(LoginFailure::of(&error));
+                    if error.is_a_no() {
+                        tracing::info!(target: "audit", event = "login.failed", reason = ?LoginFailure::of(&error));
+                        return Err(refusal);
+                    }
+                    refusal
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, required = pushing == Pushing::Required, "a login cannot be lodged");
+                Refusal::IssuerUnavailable(Duration::from_secs(2))
+            }
+        };
+        match pushing {
+            Pushing::Required => Err(refusal),
+            Pushing::Preferred | Pushing::No => Ok(asked.url()),
+        }
     }
 
     /// Where a login starts that leads back to `return_to`.

@@ -56,7 +56,7 @@ pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::oauth::{
-    self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, Proofs, RefreshToken, TokenHint,
+    self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, Proofs, RefreshToken, ResponseMode, TokenHint,
 };
 use crate::secret::Random;
 use crate::session::vault::Vault;
@@ -306,7 +306,11 @@ impl Gateway {
     /// Our own endpoints.
     async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts, body: &mut dyn Body) -> Answer {
         let allowed: &[Method] = match endpoint {
-            "/login" | "/callback" | "/user" | "/session" | "/client.js" | "/jwks.json" => &[Method::GET, Method::HEAD],
+            "/login" | "/user" | "/session" | "/client.js" | "/jwks.json" => &[Method::GET, Method::HEAD],
+            "/callback" if self.settings.client.requests.response_mode == ResponseMode::FormPost => {
+                &[Method::POST, Method::GET, Method::HEAD]
+            }
+            "/callback" => &[Method::GET, Method::HEAD],
             "/logout" => &[Method::POST, Method::GET],
             "/logout/return" => &[Method::GET],
             "/frontchannel-logout" if self.settings.logout.front_channel != FrontChannel::Off => &[Method::GET],
@@ -318,6 +322,7 @@ impl Gateway {
         }
         match endpoint {
             "/login" => self.login(request).await,
+            "/callback" if request.method == Method::POST => self.posted_callback(request, body).await,
             "/callback" => self.callback(request).await,
             "/user" => self.user(request).await,
             "/session" => self.session(request).await,

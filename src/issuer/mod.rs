@@ -37,7 +37,10 @@ impl HttpIssuer {
         ca_file: Option<&Path>,
         identity: Option<&Identity>,
     ) -> Result<Self, TransportError> {
-        Ok(Self { transport: Transport::new(ca_file, identity)?, discovery: Discovery::new(issuer, protocol, plain_http) })
+        Ok(Self {
+            transport: Transport::new(ca_file, identity)?,
+            discovery: Discovery::new(issuer, protocol, plain_http),
+        })
     }
 
     /// Keeps metadata and keys fresh, for ever: soon after a failure, seldom after a success. The last good ones stay

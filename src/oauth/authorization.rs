@@ -1,9 +1,11 @@
 //! The part of a login that the browser carries: the authorization request, and what comes back from it.
 
+use std::fmt;
+
 use percent_encoding::percent_decode_str;
 use url::{Url, form_urlencoded};
 
-use super::client::{Client, OFFLINE_ACCESS, OPENID, Protocol};
+use super::client::{Client, OFFLINE_ACCESS, OPENID, Proofs, Protocol};
 use super::error::{CallbackFault, Error, presentable};
 use super::metadata::AuthorizationServerMetadata;
 use super::pkce;
@@ -55,9 +57,48 @@ const RESERVED: [&str; 16] = [
     "acr_values",
 ];
 
-/// Where the browser goes to log in: no parameter empty, none twice, the endpoint's own query kept (RFC 6749 section
-/// 3.1).
-pub(super) fn authorization_url(client: &Client, metadata: &AuthorizationServerMetadata, request: &Request<'_>) -> Url {
+/// A login as the authorization server is asked for it. The browser carries it there, or a reference to it.
+#[derive(Debug)]
+pub struct AuthorizationRequest {
+    endpoint: Url,
+    parameters: Parameters,
+}
+
+impl AuthorizationRequest {
+    /// Where the browser goes if it carries the request itself: the endpoint's own query is kept (RFC 6749 section 3.1).
+    pub fn url(&self) -> Url {
+        self.parameters.append_to(self.endpoint.clone())
+    }
+
+    /// Where the browser goes if it carries a reference: `client_id` and `request_uri` are all there is (RFC 9126 section
+    /// 4, FAPI 2.0 section 5.3.3.2).
+    pub(super) fn url_of_reference(&self, client: &Client, request_uri: &str) -> Url {
+        let mut parameters = Parameters::default();
+        parameters.add("client_id", client.id.as_str());
+        parameters.add("request_uri", request_uri);
+        parameters.append_to(self.endpoint.clone())
+    }
+
+    pub(super) const fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+}
+
+/// The request for a login: no parameter empty, none twice; signed, where it is to be.
+pub(super) fn authorization_request(
+    client: &Client,
+    metadata: &AuthorizationServerMetadata,
+    request: &Request<'_>,
+    proofs: &Proofs<'_>,
+) -> AuthorizationRequest {
+    let mut parameters = plain_parameters(client, request);
+    if let Some(keys) = client.signs_requests(metadata) {
+        parameters = parameters.signed(client, keys, metadata, proofs);
+    }
+    AuthorizationRequest { endpoint: metadata.authorization_endpoint.url().clone(), parameters }
+}
+
+fn plain_parameters(client: &Client, request: &Request<'_>) -> Parameters {
     let Request { state, nonce, challenge, scope, wishes } = request;
     let mut parameters = Parameters::default();
     parameters.add("response_type", "code");
@@ -75,6 +116,7 @@ pub(super) fn authorization_url(client: &Client, metadata: &AuthorizationServerM
     parameters.add("acr_values", wishes.acr_values.as_deref().unwrap_or_default());
     parameters.add("login_hint", wishes.login_hint.as_deref().unwrap_or_default());
     parameters.add("ui_locales", wishes.ui_locales.as_deref().unwrap_or_default());
+    client.requests.write(&mut parameters);
     for (name, value) in client.extra_params.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
         parameters.add(name, value);
     }
@@ -83,15 +125,22 @@ pub(super) fn authorization_url(client: &Client, metadata: &AuthorizationServerM
         // OpenID Connect Core section 11. It comes last, so that a wish or the configuration goes before it.
         parameters.add("prompt", "consent");
     }
-    parameters.append_to(metadata.authorization_endpoint.url().clone())
+    parameters
 }
 
 /// The parameters of a request, each at most once: the first value given counts.
 #[derive(Default)]
-struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters(pub(super) Vec<(String, String)>);
+
+impl fmt::Debug for Parameters {
+    /// Names alone: values of `state`, `nonce` and the like are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
 
 impl Parameters {
-    fn add(&mut self, name: &str, value: &str) {
+    pub(super) fn add(&mut self, name: &str, value: &str) {
         // RFC 8707 section 2 alone lets a parameter occur more than once.
         if !value.is_empty() && (name == "resource" || !self.has(name)) {
             self.0.push((name.to_owned(), value.to_owned()));
@@ -244,13 +293,13 @@ mod tests {
 
     use super::*;
     use crate::oauth::endpoint::{Endpoint, PlainHttp};
-    use crate::oauth::testing::{client, metadata};
+    use crate::oauth::testing::{client, metadata, proofs};
 
     fn url(client: &Client, metadata: &AuthorizationServerMetadata, wishes: &LoginWishes) -> Url {
         let (state, nonce) = (State::new("s".into()), Nonce::new("n".into()));
         let scope = client.requested_scopes(metadata).join(" ");
         let request = Request { state: &state, nonce: &nonce, challenge: "c", scope: &scope, wishes };
-        authorization_url(client, metadata, &request)
+        authorization_request(client, metadata, &request, &proofs()).url()
     }
 
     fn extra(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

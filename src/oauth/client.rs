@@ -9,6 +9,7 @@ use url::form_urlencoded;
 use super::client_key::ClientKeys;
 use super::endpoint::Endpoint;
 use super::metadata::AuthorizationServerMetadata;
+use super::requests::RequestOptions;
 use super::values::{ClientId, ClientSecret};
 use crate::clock::Timestamp;
 use crate::secret::Random;
@@ -31,6 +32,8 @@ pub struct Client {
     pub protocol: Protocol,
     /// Whether a login also asks the UserInfo endpoint who somebody is (OpenID Connect Core section 5.3).
     pub userinfo: bool,
+    /// How logins are asked for.
+    pub requests: RequestOptions,
     /// The scopes to ask for; none means those that a login and refreshing need, see [`requested_scopes`].
     ///
     /// [`requested_scopes`]: Self::requested_scopes

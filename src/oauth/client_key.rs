@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 /// The client's keys: the first signs, all are published, so that one may follow another without a pause.
 #[derive(Clone, Debug)]
@@ -77,7 +78,7 @@ impl ClientKey {
     pub fn from_pem(pem: &[u8]) -> Result<Self, InvalidClientKey> {
         let kinds: [(Result<EncodingKey, _>, &'static [(&'static str, Algorithm)]); 3] = [
             (EncodingKey::from_ec_pem(pem), &[("ES256", Algorithm::ES256)]),
-            (EncodingKey::from_ed_pem(pem), &[("EdDSA", Algorithm::EdDSA)]),
+            (EncodingKey::from_ed_pem(pem).map(without_public_half), &[("EdDSA", Algorithm::EdDSA)]),
             (EncodingKey::from_rsa_pem(pem), &[("PS256", Algorithm::PS256), ("RS256", Algorithm::RS256)]),
         ];
         let found = kinds.into_iter().find_map(|(key, algorithms)| Some((key.ok()?, algorithms)));
@@ -104,6 +105,21 @@ impl ClientKey {
     /// Its name, by which the authorization server finds its public half (`kid`).
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+/// An Ed25519 key whose file holds the public half too (RFC 5958 section 2, version 2), in the form without it, which is
+/// the only one that the library makes a JWK of.
+fn without_public_half(key: EncodingKey) -> EncodingKey {
+    // A sequence, of a length that differs between writers, and the version; then the algorithm and the private half.
+    const WITHOUT: &[u8] = &[0x30, 0x2e, 0x02, 0x01, 0x00];
+    let private = match key.as_bytes() {
+        [0x30, _, 0x02, 0x01, 0x01, rest @ ..] => rest.get(..43),
+        _ => None,
+    };
+    match private {
+        Some(private) => EncodingKey::from_ed_der(&Zeroizing::new([WITHOUT, private].concat())),
+        None => key,
     }
 }
 
@@ -156,6 +172,14 @@ pub(super) mod tests {
         assert!(verifies(&es256.sign("JWT", None, &claims()), &signature::ECDSA_P256_SHA256_FIXED, &point));
 
         let ed25519 = keys(ED25519, &[]);
+        let public = member(&first(&ed25519), "x");
+        assert!(verifies(&ed25519.sign("JWT", None, &claims()), &signature::ED25519, &public));
+
+        // What ring and Go's newer tools write has the public half in it.
+        let document =
+            signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).expect("makes a key");
+        let text = base64_simd::STANDARD.encode_to_string(document.as_ref());
+        let ed25519 = keys(&format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"), &[]);
         let public = member(&first(&ed25519), "x");
         assert!(verifies(&ed25519.sign("JWT", None, &claims()), &signature::ED25519, &public));
 

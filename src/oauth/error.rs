@@ -41,7 +41,10 @@ impl Error {
             Self::IssuerRefused { error, status, .. } => match error.as_str() {
                 "invalid_grant" => Verdict::InvalidGrant,
                 "invalid_client" | "unauthorized_client" => Verdict::ClientRejected,
-                "temporarily_unavailable" | "server_error" | "slow_down" => Verdict::Transient { retry_after: None },
+                // `invalid_target` speaks of the API that was asked for (RFC 8707 section 2).
+                "temporarily_unavailable" | "server_error" | "slow_down" | "invalid_target" => {
+                    Verdict::Transient { retry_after: None }
+                }
                 // These speak of the door (a firewall, the credentials, the moment), not of the token behind it.
                 _ if matches!(status, Some(401 | 403 | 408 | 425 | 429)) => Verdict::Transient { retry_after: None },
                 _ => Verdict::Undetermined,
@@ -103,8 +106,9 @@ pub enum CallbackFault {
     /// The login was started at another authorization server than the one that is configured now.
     #[error("the login was started at another issuer")]
     OtherIssuer,
-    /// The server announces `iss` in its responses, but this one has none (RFC 9207 section 2.4).
-    #[error("iss is missing, although the authorization server announces it")]
+    /// The server announces `iss` in its responses, or configuration demands it, but this one has none (RFC 9207 section
+    /// 2.4).
+    #[error("iss is missing, although the authorization server announces it or issuer.require_iss is set")]
     IssMissing,
     /// Its `iss` is another authorization server (RFC 9207 section 2.4).
     #[error("iss is not the issuer that the login was started at")]

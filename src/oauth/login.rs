@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use url::Url;
 
-use super::authorization::{self, AuthorizationResponse, LoginWishes, Outcome};
+use super::authorization::{self, AuthorizationRequest, AuthorizationResponse, LoginWishes, Outcome};
 use super::client::{Client, Proofs, Protocol};
 use super::error::{CallbackFault, Error, Misbehaviour};
 use super::id_token::IdToken;
@@ -37,14 +36,14 @@ impl LoginTransaction {
     /// How long a person may take to log in.
     pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-    /// Starts a login: what to remember of it, and where to send the browser. `state` must be new and unguessable.
+    /// Starts a login: what to remember of it, and what to ask the authorization server for. `state` must be new and unguessable.
     pub fn begin(
         client: &Client,
         metadata: &AuthorizationServerMetadata,
         wishes: &LoginWishes,
         state: State,
         proofs: &Proofs<'_>,
-    ) -> (Self, Url) {
+    ) -> (Self, AuthorizationRequest) {
         let transaction = Self {
             issuer: metadata.issuer.clone(),
             state,
@@ -62,8 +61,8 @@ impl LoginTransaction {
             scope: &transaction.scope,
             wishes,
         };
-        let url = authorization::authorization_url(client, metadata, &request);
-        (transaction, url)
+        let asked = authorization::authorization_request(client, metadata, &request, proofs);
+        (transaction, asked)
     }
 
     /// The scope that was asked for; a token response that names none has granted this one (RFC 6749 section 5.1).
@@ -79,10 +78,11 @@ impl LoginTransaction {
     pub fn accept(
         self,
         response: AuthorizationResponse,
+        client: &Client,
         metadata: &AuthorizationServerMetadata,
         now: Timestamp,
     ) -> Result<CodeRedemption, Error> {
-        self.examine(&response, metadata, now).map_err(Error::Callback)?;
+        self.examine(&response, client, metadata, now).map_err(Error::Callback)?;
         match response.into_outcome() {
             Outcome::Code(code) => Ok(CodeRedemption { transaction: self, code }),
             Outcome::Error { error, description } => Err(Error::IssuerRefused { error, description, status: None }),
@@ -92,6 +92,7 @@ impl LoginTransaction {
     fn examine(
         &self,
         response: &AuthorizationResponse,
+        client: &Client,
         metadata: &AuthorizationServerMetadata,
         now: Timestamp,
     ) -> Result<(), CallbackFault> {
@@ -107,7 +108,9 @@ impl LoginTransaction {
         match response.iss() {
             // Many servers send it before they announce it: then it is compared all the same.
             Some(iss) if iss != self.issuer.as_str() => Err(CallbackFault::IssMismatch),
-            None if metadata.authorization_response_iss_parameter_supported => Err(CallbackFault::IssMissing),
+            None if metadata.authorization_response_iss_parameter_supported || client.requests.require_iss => {
+                Err(CallbackFault::IssMissing)
+            }
             Some(_) | None => Ok(()),
         }
     }

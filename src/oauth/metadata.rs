@@ -23,6 +23,14 @@ pub struct AuthorizationServerMetadata {
     pub jwks_uri: Option<Endpoint>,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<Endpoint>,
+    /// Where logins are lodged before the browser is sent on (RFC 9126).
+    pub pushed_authorization_request_endpoint: Option<Endpoint>,
+    /// Whether they have to be (RFC 9126 section 5).
+    pub require_pushed_authorization_requests: bool,
+    /// Whether authorization requests have to be signed (RFC 9101 section 10.5).
+    pub require_signed_request_object: bool,
+    /// The algorithms by which it takes signed requests, if it says.
+    pub request_object_signing_alg_values_supported: Option<Vec<String>>,
     /// Where browsers are sent to log out (OpenID Connect RP-Initiated Logout).
     pub end_session_endpoint: Option<Endpoint>,
     /// Where claims about the user are.
@@ -55,6 +63,8 @@ pub struct EndpointAliases {
     pub token_endpoint: Option<Endpoint>,
     /// Where tokens are revoked.
     pub revocation_endpoint: Option<Endpoint>,
+    /// Where logins are lodged.
+    pub pushed_authorization_request_endpoint: Option<Endpoint>,
 }
 
 impl AuthorizationServerMetadata {
@@ -114,6 +124,11 @@ impl AuthorizationServerMetadata {
             token_endpoint: required("token_endpoint")?,
             jwks_uri: endpoint("jwks_uri")?,
             revocation_endpoint: endpoint("revocation_endpoint")?,
+            pushed_authorization_request_endpoint: endpoint("pushed_authorization_request_endpoint")?,
+            require_pushed_authorization_requests: document.flag("require_pushed_authorization_requests")?,
+            require_signed_request_object: document.flag("require_signed_request_object")?,
+            request_object_signing_alg_values_supported: document
+                .texts("request_object_signing_alg_values_supported")?,
             end_session_endpoint: endpoint("end_session_endpoint")?,
             userinfo_endpoint: endpoint("userinfo_endpoint")?,
             scopes_supported: document.texts("scopes_supported")?,
@@ -127,6 +142,7 @@ impl AuthorizationServerMetadata {
             mtls_endpoint_aliases: EndpointAliases {
                 token_endpoint: alias("token_endpoint")?,
                 revocation_endpoint: alias("revocation_endpoint")?,
+                pushed_authorization_request_endpoint: alias("pushed_authorization_request_endpoint")?,
             },
             id_token_signing_alg_values_supported: or_default("id_token_signing_alg_values_supported", &["RS256"])?,
             userinfo_signing_alg_values_supported: document.texts("userinfo_signing_alg_values_supported")?,

@@ -11,6 +11,7 @@
 //!
 //! So a code cannot be sent twice, and a [`VerifiedLogin`] proves that every check was made.
 
+mod answer;
 mod authorization;
 mod challenge;
 mod client;
@@ -27,13 +28,15 @@ mod logout;
 mod logout_token;
 mod metadata;
 mod pkce;
+mod pushed;
+mod requests;
 #[cfg(test)]
 mod testing;
 mod token;
 mod userinfo;
 mod values;
 
-pub use authorization::{AuthorizationResponse, LoginWishes, Outcome};
+pub use authorization::{AuthorizationRequest, AuthorizationResponse, LoginWishes, Outcome};
 pub use challenge::StepUp;
 pub use client::{Assertion, AssertionKind, Audience, Client, ClientAuthentication, Proofs, Protocol};
 pub use client_key::{ClientKey, ClientKeys, InvalidClientKey};
@@ -45,6 +48,7 @@ pub use logout::{EndSession, LogoutStyle, LogoutWishes, TokenHint, revocation_re
 pub use logout_token::LogoutToken;
 pub use metadata::{AuthorizationServerMetadata, EndpointAliases};
 pub use pkce::PkceVerifier;
+pub use requests::{Par, Pushing, RequestOptions, ResponseMode};
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
 pub use userinfo::{UserInfo, userinfo_request};
 pub use values::{

@@ -14,6 +14,7 @@ use super::endpoint::{Endpoint, PlainHttp};
 use super::jwks::JwkSet;
 use super::login::{CodeRedemption, LoginTransaction, PendingLogin};
 use super::metadata::{AuthorizationServerMetadata, EndpointAliases};
+use super::requests::RequestOptions;
 use super::token::TokenSet;
 use super::values::{ClientId, ClientSecret, Issuer, State};
 use crate::clock::Timestamp;
@@ -55,6 +56,7 @@ pub(super) fn client() -> Client {
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
         keys: None,
         mutual_tls: false,
+        requests: RequestOptions::default(),
         redirect_uri: "https://app.test/bff/callback".into(),
         protocol: Protocol::OpenIdConnect,
         userinfo: false,
@@ -73,6 +75,10 @@ pub(super) fn metadata() -> AuthorizationServerMetadata {
         token_endpoint: endpoint("https://as.test/token"),
         jwks_uri: Some(endpoint("https://as.test/jwks")),
         revocation_endpoint: None,
+        pushed_authorization_request_endpoint: None,
+        require_pushed_authorization_requests: false,
+        require_signed_request_object: false,
+        request_object_signing_alg_values_supported: None,
         end_session_endpoint: None,
         userinfo_endpoint: None,
         scopes_supported: None,
@@ -100,13 +106,14 @@ pub(super) fn fields(request: &http::Request<Vec<u8>>) -> Vec<(String, String)> 
 
 /// A login on its way: its state is `s`.
 pub(super) fn begin(client: &Client, wishes: &LoginWishes) -> (LoginTransaction, url::Url) {
-    LoginTransaction::begin(
+    let (transaction, asked) = LoginTransaction::begin(
         client,
         &metadata(),
         wishes,
         State::new("s".into()),
         &Proofs { now: NOW, random: &Dice::default() },
-    )
+    );
+    (transaction, asked.url())
 }
 
 /// A login whose code has come.
@@ -114,7 +121,7 @@ pub(super) fn redemption(client: &Client, wishes: &LoginWishes) -> (CodeRedempti
     let (transaction, url) = begin(client, wishes);
     let nonce = url.query_pairs().find(|(name, _)| name == "nonce").map(|(_, it)| it.into_owned()).unwrap_or_default();
     let response = AuthorizationResponse::parse("code=c1&state=s").expect("parses");
-    (transaction.accept(response, &metadata(), NOW).expect("is accepted"), nonce)
+    (transaction.accept(response, client, &metadata(), NOW).expect("is accepted"), nonce)
 }
 
 /// A login whose code has been sent, and its nonce.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::answer::refusal;
 use super::client::{Client, Proofs, Protocol};
 use super::document::{Document, seconds};
-use super::error::{Error, Misbehaviour, presentable};
+use super::error::Error;
 use super::id_token::IdToken;
 use super::jwks::JwkSet;
 use super::metadata::AuthorizationServerMetadata;
@@ -35,8 +36,6 @@ pub struct TokenSet {
 
 /// A longer lifetime is cut to this: more is a slip of the server, and sums of it would overflow.
 const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The longest pause that a server can ask for.
-const MAX_RETRY_AFTER: u64 = 3600;
 
 impl TokenSet {
     /// Reads an answer of the token endpoint.
@@ -49,7 +48,7 @@ impl TokenSet {
     /// [`Error::IssuerRefused`] if the server says no, [`Error::IssuerMisbehaved`] if it is in trouble or its answer is
     /// malformed; [`Error::verdict`] tells what that means for a refresh token.
     pub fn read(response: &http::Response<Bytes>) -> Result<Self, Error> {
-        if let Some(error) = refusal(response) {
+        if let Some(error) = refusal("token response", &[StatusCode::OK], response) {
             return Err(error);
         }
         let document = Document::read("token response", response.body())?;
@@ -72,7 +71,7 @@ impl TokenSet {
     }
 }
 
-/// A request to the token endpoint.
+/// A request to the token endpoint, for tokens for the configured resources (RFC 8707 section 2.2).
 pub(super) fn token_request(
     client: &Client,
     metadata: &AuthorizationServerMetadata,
@@ -80,7 +79,9 @@ pub(super) fn token_request(
     proofs: &Proofs<'_>,
 ) -> http::Request<Vec<u8>> {
     let endpoint = client.door(&metadata.token_endpoint, metadata.mtls_endpoint_aliases.token_endpoint.as_ref());
-    client.form(metadata, endpoint, fields, proofs)
+    let resources = client.requests.resources.iter().map(|resource| ("resource", resource.as_str()));
+    let fields: Vec<_> = fields.iter().copied().chain(resources).collect();
+    client.form(metadata, endpoint, &fields, proofs)
 }
 
 /// The request for fresh tokens (RFC 6749 section 6).
@@ -141,48 +142,6 @@ pub fn check_refreshed(
         return differs("nonce");
     }
     Ok(())
-}
-
-/// What an answer says if it is not tokens.
-fn refusal(response: &http::Response<Bytes>) -> Option<Error> {
-    let (status, body) = (response.status(), response.body());
-    let trouble = |what: &str| {
-        let what = format!("token response: status {}, {what}", status.as_u16());
-        Some(Misbehaviour::from(what).retry_after(retry_after(response)).into())
-    };
-    if is_html(response) {
-        return trouble("an HTML page");
-    }
-    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    if status.is_server_error() || passing.contains(&status) {
-        return trouble("trouble that passes");
-    }
-    if !status.is_client_error() && status != StatusCode::OK {
-        return trouble("neither 200 nor a refusal");
-    }
-    let document = Document::read("token response", body).ok();
-    let text = |member| document.as_ref().and_then(|it| it.text(member).ok().flatten()).map(presentable);
-    // Some servers refuse with status 200, and some without saying why.
-    let error = text("error").or_else(|| status.is_client_error().then(|| Error::UNSPECIFIED.to_owned()))?;
-    Some(Error::IssuerRefused { error, description: text("error_description"), status: Some(status.as_u16()) })
-}
-
-/// A page for people: some gateway's, not the token endpoint's. An empty body is no page, whatever its type.
-fn is_html(response: &http::Response<Bytes>) -> bool {
-    let body = response.body().trim_ascii_start();
-    let declared = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|it| it.to_str().ok())
-        .is_some_and(|it| it.trim_start().to_ascii_lowercase().starts_with("text/html"));
-    body.starts_with(b"<") || declared && !body.is_empty() && !body.starts_with(b"{")
-}
-
-/// The pause in seconds that the server asks for (RFC 9110 section 10.2.3); a date is not read.
-fn retry_after(response: &http::Response<Bytes>) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds: u64 = text.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(MAX_RETRY_AFTER)))
 }
 
 /// A lifetime as a number or as its text. Zero and less is what servers say that mean "none" or "unknown".

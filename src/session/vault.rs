@@ -38,6 +38,8 @@ pub struct Vault {
     sealer: Sealer,
     names: CookieNames,
     same_site: SameSite,
+    /// That of the cookies of logins that are on their way.
+    login_same_site: SameSite,
     placement: Placement,
     max_cookie_bytes: usize,
 }
@@ -58,7 +60,15 @@ impl Vault {
         placement: Placement,
         max_cookie_bytes: usize,
     ) -> Self {
-        Self { sealer, names, same_site, placement, max_cookie_bytes }
+        let login_same_site = SameSite::Lax;
+        Self { sealer, names, same_site, login_same_site, placement, max_cookie_bytes }
+    }
+
+    /// The same, where the answer to a login comes in a form that the issuer's page posts: browsers send the login's cookie
+    /// with that only if it is `SameSite=None`.
+    #[must_use]
+    pub fn for_posted_logins(self) -> Self {
+        Self { login_same_site: SameSite::None, ..self }
     }
 
     /// The names of our cookies.
@@ -169,13 +179,13 @@ impl Vault {
         let name = self.names.login_name(state);
         let plain = Zeroizing::new(postcard::to_stdvec(login).unwrap_or_default());
         let sealed = self.sealer.seal(Purpose::LoginTransaction, &name, None, &plain, random, now);
-        cookies.login(&name, &text(&sealed), LoginTransaction::LIFETIME, SameSite::Lax)?;
+        cookies.login(&name, &text(&sealed), LoginTransaction::LIFETIME, self.login_same_site)?;
         let presented = RequestCookies::new(headers);
         let pending = presented.login_names(&self.names);
         let surplus = (pending.len() + 1).saturating_sub(MAX_LOGINS);
         // Browsers send the oldest cookie first (RFC 6265 section 5.4).
         for oldest in pending.iter().filter(|pending| **pending != name).take(surplus) {
-            cookies.retire(oldest, SameSite::Lax);
+            cookies.retire(oldest, self.login_same_site);
         }
         Ok(())
     }
@@ -196,7 +206,7 @@ impl Vault {
 
     /// Retires the cookie of the login that belongs to `state`.
     pub fn retire_login(&self, state: &str, cookies: &mut SetCookies) {
-        cookies.retire(&self.names.login_name(state), SameSite::Lax);
+        cookies.retire(&self.names.login_name(state), self.login_same_site);
     }
 
     /// Seals what has to be known of a logout that goes by way of the authorization server into a cookie of its own, named

@@ -12,7 +12,7 @@ use vestibule::gateway::logout::{FrontChannel, LogoutSettings};
 use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
 use vestibule::gateway::{Gateway, Seams, Settings};
 use vestibule::ledger::Ledger;
-use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, LogoutStyle, Protocol};
+use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, LogoutStyle, Protocol, RequestOptions};
 use vestibule::secret::Secret;
 use vestibule::session::cookies::{CookieNames, SameSite};
 use vestibule::session::keyring::{KeyRing, Sealer};
@@ -104,6 +104,7 @@ fn settings() -> Settings {
             authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
             keys: None,
             mutual_tls: false,
+            requests: RequestOptions::default(),
             redirect_uri: "https://app.test/bff/callback".to_owned(),
             protocol: Protocol::OpenIdConnect,
             userinfo: false,

@@ -9,7 +9,7 @@ fn parse(query: &str) -> AuthorizationResponse {
 
 fn refusal(metadata: &AuthorizationServerMetadata, query: &str, now: Timestamp) -> Error {
     let (transaction, _) = begin(&client(), &LoginWishes::default());
-    transaction.accept(parse(query), metadata, now).expect_err("is refused")
+    transaction.accept(parse(query), &client(), metadata, now).expect_err("is refused")
 }
 
 /// Finishes a login with an ID token of these claims.
@@ -32,14 +32,16 @@ fn every_login_has_its_own_challenge_and_nonce() {
     let dice = crate::oauth::testing::Dice::default();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..100 {
-        let (_, url) = LoginTransaction::begin(
+        let (_, asked) = LoginTransaction::begin(
             &client(),
             &metadata(),
             &LoginWishes::default(),
             State::new("s".into()),
             &Proofs { now: NOW, random: &dice },
         );
-        for (name, value) in url.query_pairs().filter(|(name, _)| *name == *"nonce" || *name == *"code_challenge") {
+        for (name, value) in
+            asked.url().query_pairs().filter(|(name, _)| *name == *"nonce" || *name == *"code_challenge")
+        {
             assert_eq!(value.len(), 43, "{name}");
             assert!(seen.insert(value.into_owned()), "{name} repeats");
         }
@@ -53,7 +55,7 @@ fn a_transaction_survives_being_sealed() {
     let bytes = postcard::to_stdvec(&transaction).expect("serialises");
     let transaction: LoginTransaction = postcard::from_bytes(&bytes).expect("reads");
     assert_eq!(transaction.scope(), "openid");
-    let redemption = transaction.accept(parse("code=c1&state=s"), &metadata(), NOW).expect("is accepted");
+    let redemption = transaction.accept(parse("code=c1&state=s"), &client(), &metadata(), NOW).expect("is accepted");
     let (request, _) = redemption.token_request(&client(), &metadata(), &proofs());
     let verifier = fields(&request).into_iter().find(|(name, _)| name == "code_verifier").expect("is sent").1;
     let challenge = PkceVerifier::new(verifier).challenge();
@@ -86,7 +88,7 @@ fn a_response_of_another_login_is_refused_an_error_included() {
 fn a_login_takes_fifteen_minutes_at_most() {
     let limit = NOW + LoginTransaction::LIFETIME;
     let (transaction, _) = begin(&client(), &LoginWishes::default());
-    assert!(transaction.accept(parse("code=c&state=s"), &metadata(), limit).is_ok());
+    assert!(transaction.accept(parse("code=c&state=s"), &client(), &metadata(), limit).is_ok());
     let late = limit + Duration::from_millis(1);
     assert_eq!(refusal(&metadata(), "code=c&state=s", late), Error::Callback(CallbackFault::Expired));
 }
@@ -99,7 +101,7 @@ fn an_announced_iss_is_required_and_any_iss_must_match() {
     let good = "iss=https%3A%2F%2Fas.test";
     for metadata in [&announcing, &metadata()] {
         let (transaction, _) = begin(&client(), &LoginWishes::default());
-        assert!(transaction.accept(parse(&format!("code=c&state=s&{good}")), metadata, NOW).is_ok());
+        assert!(transaction.accept(parse(&format!("code=c&state=s&{good}")), &client(), metadata, NOW).is_ok());
         for iss in [
             "https://as.test/",
             "https://AS.test",
@@ -223,7 +225,8 @@ fn a_login_prints_no_secret_on_its_way() {
     let (transaction, url) = begin(&client(), &LoginWishes::default());
     let nonce = url.query_pairs().find(|(name, _)| name == "nonce").expect("is sent").1.into_owned();
     let mut printed = format!("{transaction:?}");
-    let redemption = transaction.accept(parse("code=canary&state=s"), &metadata(), NOW).expect("is accepted");
+    let redemption =
+        transaction.accept(parse("code=canary&state=s"), &client(), &metadata(), NOW).expect("is accepted");
     printed.push_str(&format!("{redemption:?}"));
     let (_, pending) = redemption.token_request(&client(), &metadata(), &proofs());
     printed.push_str(&format!("{pending:?}"));

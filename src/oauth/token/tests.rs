@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use http::header;
+
 use super::*;
 use crate::oauth::authorization::LoginWishes;
 use crate::oauth::error::Verdict;
