@@ -8,7 +8,7 @@ use super::file::RawIssuer;
 use super::problem::{Flaw, quoted};
 use super::requests::{self, RawRequests};
 use super::rules::{Checker, over_tls};
-use super::value::{certificates, web_url};
+use super::value::{certificates, choice, web_url};
 use crate::oauth::{Client, ClientId, Issuer, PlainHttp, Protocol};
 use crate::roots::Identity;
 

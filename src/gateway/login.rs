@@ -8,7 +8,7 @@ use url::Url;
 
 use super::admission::Admission;
 use super::cross_origin::{is_speculative, is_sub_resource};
-use super::reply::{Answer, Refusal};
+use super::reply::{Answer, LoginFailure, Refusal};
 use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
 use super::{Gateway, attach, reply};

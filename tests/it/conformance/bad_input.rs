@@ -191,7 +191,7 @@ fn object(value: Value) -> Map<String, Value> {
 /// The issuer as the product asks it, with nothing known yet.
 fn ask(issuer: &Issuer) -> HttpIssuer {
     let identifier = Identifier::new(issuer.url().to_owned());
-    HttpIssuer::new(identifier, Protocol::OpenIdConnect, PlainHttp::LoopbackOnly, None).unwrap()
+    HttpIssuer::new(identifier, Protocol::OpenIdConnect, PlainHttp::LoopbackOnly, None, None).unwrap()
 }
 
 #[test]
