@@ -133,6 +133,11 @@ impl fmt::Display for Summary<'_> {
         };
         writeln!(f, "sessions   {place}; over after {idle} without use, {absolute} after the login")?;
         writeln!(f, "ledger     {}", ledger(&config.ledger))?;
+        if let Some(admin) = &config.admin {
+            let token = if admin.token.is_some() { "with a token" } else { "from this machine, without a token" };
+            let list = if admin.sessions { "sessions are listed" } else { "sessions are not listed" };
+            writeln!(f, "admin      {}, {token}; {list}", admin.listen)?;
+        }
         writeln!(f, "routes")?;
         let width = config.routes.iter().map(|route| route.path.len()).max().unwrap_or_default();
         for route in &config.routes {

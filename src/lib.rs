@@ -12,7 +12,7 @@
 //!                            └ trait AuthorizationServer, implemented by `issuer` (reqwest)
 //!  main ─> cli ─> server (composition root) ─> all of the above, once, at start-up
 //!                   ├────> config (TOML, env, files) ─> produces the rings' own settings types
-//!                   └────> admin (own listener: health)
+//!                   └────> admin (own listener: health, sessions) ─> gateway's roster
 //! ```
 //!
 //! # Rules

@@ -12,10 +12,11 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use tokio::sync::watch;
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Admin, AdminSettings, Health};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, CookieSettings, LedgerSettings, TargetSettings};
 use crate::gateway::files::{Files, FilesError};
+use crate::gateway::roster::{Roster, RosterPolicy};
 use crate::gateway::route::{Route, RouteTable, Target, Upstream};
 use crate::gateway::{Gateway, Seams, Settings};
 use crate::issuer::{HttpIssuer, TransportError};
@@ -199,15 +200,15 @@ impl Server {
             ledger: Arc::clone(&ledger),
             server: Arc::clone(&issuer) as Arc<_>,
         };
-        let admin = match config.admin {
+        let (limits, drain, wanted) = (config.limits, config.drain, config.admin.clone());
+        let (gateway, public_url) = gateway(config, routes, seams);
+        let admin = match wanted {
             None => None,
             Some(wanted) => {
                 let health = Health::new(Arc::clone(&ledger), Arc::clone(&issuer) as Arc<_>);
-                Some(open_admin(wanted, health, &service).await.map_err(|error| StartError::Admin(wanted, error))?)
+                Some(open_admin(wanted, health, gateway.roster(), &service).await?)
             }
         };
-        let (limits, drain) = (config.limits, config.drain);
-        let (gateway, public_url) = gateway(config, routes, seams);
 
         let engine = http_proxy(&engine_conf(), Shell::new(gateway, Arc::clone(&peers), limits));
         let guard = Guard::new(engine, limits);
@@ -293,15 +294,22 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
         cross_origin: config.cross_origin,
         trusted_proxies: config.trusted_proxies,
         logout: config.logout,
+        roster: RosterPolicy { kept: config.admin.is_some_and(|admin| admin.sessions), issuer: config.issuer },
     };
     (Gateway::new(seams, settings, vault), config.public_url)
 }
 
-async fn open_admin(wanted: SocketAddr, health: Health, service: &Tasks) -> std::io::Result<SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(wanted).await?;
-    let address = listener.local_addr()?;
-    let connections = Arc::new(Tasks::default());
-    service.spawn(async move { admin::serve(listener, Arc::new(health), connections).await });
+async fn open_admin(
+    wanted: AdminSettings,
+    health: Health,
+    roster: Arc<Roster>,
+    service: &Tasks,
+) -> Result<SocketAddr, StartError> {
+    let cannot = |error| StartError::Admin(wanted.listen, error);
+    let listener = tokio::net::TcpListener::bind(wanted.listen).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    let (connections, admin) = (Arc::new(Tasks::default()), Admin::new(health, roster, address, wanted.token));
+    service.spawn(async move { admin::serve(listener, Arc::new(admin), connections).await });
     Ok(address)
 }
 

@@ -1,26 +1,62 @@
-//! A listener of its own for those who run the proxy: whether it lives, and whether it is ready.
+//! A listener of its own for those who run the proxy: whether it lives, whether it is ready, who is signed in.
 //!
 //! `GET /health/live` is 200 as long as the process answers. `GET /health/ready` is 200 when requests can be served, and
 //! 503 with the reasons when not: a balancer then chooses another replica. Neither tells anything about anybody, so no
 //! credentials are asked for.
+//!
+//! All else is guarded ([`guard`]). `GET /sessions` lists sessions, where `admin.sessions` keeps a list of them. They are
+//! ended by `DELETE /sessions/{id}` or `POST /sessions/{id}/end` one by one, by `POST /subjects/end?subject=…` all of one
+//! subject, by `POST /sessions/end?confirm=all` all.
 
+mod answer;
+pub mod guard;
 mod health;
+mod sessions;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpListener;
 
+use self::answer::{Answer, Refusal};
+use self::guard::Guard;
 pub use self::health::Health;
+use crate::gateway::roster::Roster;
+use crate::secret::Secret;
 use crate::tasks::Tasks;
+
+/// What is configured for administrators.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What a request has to carry, health checks aside. Without one only a loopback address is listened on.
+    pub token: Option<Secret<String>>,
+    /// Whether a list of sessions is kept.
+    pub sessions: bool,
+}
+
+/// All that this listener tells of and acts on.
+#[derive(Debug)]
+pub struct Admin {
+    health: Health,
+    roster: Arc<Roster>,
+    guard: Guard,
+}
+
+impl Admin {
+    /// An admin for a listener at `address`, which needs `token` if there is one.
+    pub const fn new(health: Health, roster: Arc<Roster>, address: SocketAddr, token: Option<Secret<String>>) -> Self {
+        Self { health, roster, guard: Guard::new(address, token) }
+    }
+}
 
 /// A request has to be there within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,17 +64,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers on `listener`, for ever. Connections run in `tasks`.
-pub async fn serve(listener: TcpListener, health: Arc<Health>, tasks: Arc<Tasks>) {
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: Arc<Tasks>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let health = Arc::clone(&health);
+        let admin = Arc::clone(&admin);
         tasks.spawn(async move {
             let service = service_fn(move |request| {
-                let health = Arc::clone(&health);
-                async move { Ok::<_, Infallible>(answer(&request, &health).await) }
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, Infallible>(answer(request, &admin).await) }
             });
             let mut connection = http1::Builder::new();
             connection.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
@@ -49,28 +85,27 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, tasks: Arc<Tasks>
     }
 }
 
-async fn answer<B>(request: &Request<B>, health: &Health) -> Response<Full<Bytes>> {
-    let (status, text) = match request.uri().path() {
-        "/health/live" | "/health/ready" if !matches!(*request.method(), Method::GET | Method::HEAD) => {
-            let mut refused = json(StatusCode::METHOD_NOT_ALLOWED, "{}".to_owned());
-            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return refused;
-        }
-        "/health/live" => (StatusCode::OK, r#"{"live":true}"#.to_owned()),
+async fn answer<B>(request: Request<B>, admin: &Admin) -> Answer {
+    // Nothing here has a body.
+    let (request, _) = request.into_parts();
+    let reads = matches!(request.method, Method::GET | Method::HEAD);
+    match request.uri.path() {
+        "/health/live" | "/health/ready" if !reads => Refusal::Method("GET, HEAD").answer(),
+        "/health/live" => answer::ok(&json!({ "live": true })),
         "/health/ready" => {
-            let readiness = health.readiness().await;
+            let readiness = admin.health.readiness().await;
             let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, serde_json::to_string(&readiness).unwrap_or_default())
+            answer::json(status, &json!(readiness))
         }
-        _ => (StatusCode::NOT_FOUND, r#"{"known":["/health/live","/health/ready"]}"#.to_owned()),
-    };
-    json(status, text)
-}
-
-fn json(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+        _ => {
+            let served = match admin.guard.admit(&request) {
+                Ok(who) => sessions::serve(&admin.roster, &request, who).await,
+                Err(refusal) => {
+                    tracing::warn!(?refusal, "a request to the listener for administrators is refused");
+                    Err(refusal)
+                }
+            };
+            served.unwrap_or_else(|refusal| refusal.answer())
+        }
+    }
 }

@@ -103,6 +103,8 @@ pub(super) struct RawLedger {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawAdmin {
     pub(super) listen: Option<String>,
+    pub(super) token: Option<RawSecret>,
+    pub(super) sessions: Option<bool>,
 }
 
 /// `[logout]`

@@ -4,6 +4,7 @@
 //! as [`Problems`], all at once. Loading reads the file, the secrets that it points to and the environment; it opens no
 //! socket.
 
+mod admin;
 mod credentials;
 mod file;
 mod issuer;
@@ -28,6 +29,7 @@ use url::Url;
 
 use self::problem::{Flaw, quoted};
 pub use self::problem::{Problem, Problems};
+use crate::admin::AdminSettings;
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::logout::LogoutSettings;
@@ -78,8 +80,8 @@ pub struct Config {
     pub refresh: RefreshPolicy,
     /// Where the proxy keeps what it has to remember itself.
     pub ledger: LedgerSettings,
-    /// Where health can be asked for, if anywhere.
-    pub admin: Option<SocketAddr>,
+    /// The listener for administrators, if there is one.
+    pub admin: Option<AdminSettings>,
     /// Where requests go, in the order of the file. At least one.
     pub routes: Vec<RouteSettings>,
     /// The defence against other sites.

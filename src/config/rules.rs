@@ -12,13 +12,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::file::{Amount, RawAdmin, RawConfig, RawCors, RawInsecure, RawLog, RawRefresh, RawServer};
+use super::file::{Amount, RawConfig, RawCors, RawInsecure, RawLog, RawRefresh, RawServer};
 use super::problem::{Findings, Flaw, Problems, quoted};
 use super::value::{
     Sources, canonical_path, choice, count, foreign_origin, is_clear_text, listen_address, network, site_url, size,
     span,
 };
-use super::{Config, issuer, ledger, logout, routes, session};
+use super::{Config, admin, issuer, ledger, logout, routes, session};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::proxy::Limits;
@@ -46,7 +46,7 @@ pub(super) fn apply(
     let (refresh, ahead) = checker.refresh(&raw.refresh);
     let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);
     let ledger = ledger::apply(&mut checker, raw.ledger);
-    let admin = checker.admin(&raw.admin);
+    let admin = admin::apply(&mut checker, raw.admin);
     let logout = logout::apply(&mut checker, raw.logout, public_url);
     let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
     let log = checker.log(&raw.log);
@@ -157,10 +157,6 @@ impl Checker<'_> {
     /// Notes what is allowed and should be known.
     pub(super) fn warn(&mut self, what: &str) {
         self.warnings.push(what.to_owned());
-    }
-
-    fn admin(&mut self, raw: &RawAdmin) -> Option<SocketAddr> {
-        self.or("admin.listen", raw.listen.as_deref(), None, |text| listen_address(text).map(Some))
     }
 
     fn warn_of_what_is_insecure(&mut self) {

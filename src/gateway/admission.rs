@@ -14,7 +14,7 @@ use super::route::{Access, Route};
 use super::{Gateway, attach, reply};
 use crate::clock::Timestamp;
 use crate::ledger::StoreError;
-use crate::ledger::protocol::{EndReason, Ending, Presented, TakeRevocation, Taken};
+use crate::ledger::protocol::{EndReason, Ending, Presented};
 use crate::ledger::view::{Note, Standing};
 use crate::session::cookies::SetCookies;
 use crate::session::vault::Found;
@@ -114,7 +114,7 @@ impl Gateway {
         let session = match self.broker.resolve(carried).await {
             Ok(Resolved::Live(session)) => session,
             Ok(Resolved::Replayed(session)) => return self.replayed(Arc::new(*session)).await,
-            Ok(Resolved::Ended(ending, session)) => return self.ended(session.as_deref(), ending, now),
+            Ok(Resolved::Ended(ending, _)) => return ended(ending, now),
             Ok(Resolved::Missing) => {
                 tracing::error!(
                     "the body of a session is not in the ledger, which has lost it; its browser has to sign in again"
@@ -171,11 +171,14 @@ impl Gateway {
 
     /// Waits for the refresh of a session, for a request that has `waited` already, and asks once more how its result
     /// stands: meanwhile the session may have ended, or moved on.
-    async fn successor(&self, session: &Session, waited: Duration) -> Result<Arc<Session>, Box<Admission>> {
+    async fn successor(&self, session: &Arc<Session>, waited: Duration) -> Result<Arc<Session>, Box<Admission>> {
         let slot = self.broker.depart(session);
         let newer = match self.broker.arrival(slot, waited).await {
             Landing::Advanced(newer) => newer,
-            Landing::Ended(ending) => return Err(Box::new(self.ended(Some(session), ending, self.seams.clock.now()))),
+            Landing::Ended(ending) => {
+                self.broker.revoke_on_sight(ending, session.handle(), Some(session));
+                return Err(Box::new(ended(ending, self.seams.clock.now())));
+            }
             Landing::Unavailable(until) => {
                 let rest = until.until(self.seams.clock.now());
                 return Err(Box::new(Admission::Refused(Refusal::IssuerUnavailable(rest))));
@@ -183,9 +186,7 @@ impl Gateway {
         };
         match self.broker.resolve(Carried::Body(Box::new(Session::clone(&newer)))).await {
             Ok(Resolved::Live(newest)) => Ok(newest),
-            Ok(Resolved::Ended(ending, last)) => {
-                Err(Box::new(self.ended(last.as_deref(), ending, self.seams.clock.now())))
-            }
+            Ok(Resolved::Ended(ending, _)) => Err(Box::new(ended(ending, self.seams.clock.now()))),
             Ok(Resolved::Replayed(_) | Resolved::Missing) => Ok(newer),
             Err(error) => Err(Box::new(ledger_unavailable(&error))),
         }
@@ -205,6 +206,7 @@ impl Gateway {
         let advanced = passport.presented.is_some_and(|presented| newest.generation > presented);
         let slides = || ledger.slide(newest.id, passport.cookie_age, SLIDE, newest.ends);
         if advanced || passport.reseal || slides() {
+            self.roster.seen(&newest, passport.unused, headers);
             let seen = newest.seen(now);
             if let Err(error) = self.vault.store(&seen, headers, &mut cookies, &*self.seams.random, now) {
                 tracing::error!(%error, "a session cookie cannot be written; the earlier one goes on");
@@ -278,21 +280,6 @@ impl Gateway {
         }
     }
 
-    fn ended(&self, session: Option<&Session>, ending: Ending, now: Timestamp) -> Admission {
-        if ending.revoke_on_sight
-            && let Some(session) = session.filter(|session| session.generation >= ending.newest)
-        {
-            let (seams, client, session) = (self.seams.clone(), Arc::clone(&self.settings.client), session.clone());
-            self.detach(async move {
-                if let Ok(Taken::Yes) = seams.ledger.apply(session.id, &TakeRevocation).await {
-                    seams.revoke_now(&client, &session).await;
-                }
-            });
-        }
-        let retire = ending.reason != EndReason::Replaced && now.since(ending.at) >= LINGER;
-        Admission::Nobody(Absence { reason: Some(ending.reason), retire })
-    }
-
     /// A cookie that the browser itself no longer has: somebody holds a copy. The session ends, whoever it was.
     async fn replayed(&self, session: Arc<Session>) -> Admission {
         tracing::warn!(target: "audit", event = "session.replayed", generation = session.generation);
@@ -301,6 +288,12 @@ impl Gateway {
             Err(error) => ledger_unavailable(&error),
         }
     }
+}
+
+/// What a request of a session that is over amounts to.
+fn ended(ending: Ending, now: Timestamp) -> Admission {
+    let retire = ending.reason != EndReason::Replaced && now.since(ending.at) >= LINGER;
+    Admission::Nobody(Absence { reason: Some(ending.reason), retire })
 }
 
 fn ledger_unavailable(error: &StoreError) -> Admission {

@@ -19,11 +19,11 @@ use tokio::sync::watch;
 pub use self::ending::{Ended, Revocation};
 use self::farewell::Farewells;
 pub use self::resolve::Resolved;
-pub(super) use self::resolve::lineage_of;
 use super::Seams;
 use super::health::Health;
 use super::opened::Opened;
 use crate::clock::Timestamp;
+use crate::ledger::Key;
 use crate::ledger::protocol::{Ending, Newest};
 use crate::oauth::Client;
 use crate::session::vault::Vault;
@@ -60,6 +60,8 @@ pub struct Broker {
     vault: Arc<Vault>,
     client: Arc<Client>,
     policy: RefreshPolicy,
+    /// Made once: requests look it up.
+    everyone: Key,
     health: Health,
     flights: Mutex<HashMap<SessionId, Flight>>,
     /// Bodies of the ledger.
@@ -85,13 +87,14 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker that refreshes as `client`.
-    pub fn new(seams: Seams, vault: Arc<Vault>, client: Arc<Client>, policy: RefreshPolicy) -> Self {
+    /// A broker that refreshes as `client`, all of whose sessions lie under the key `everyone`.
+    pub fn new(seams: Seams, vault: Arc<Vault>, client: Arc<Client>, policy: RefreshPolicy, everyone: Key) -> Self {
         Self {
             seams,
             vault,
             client,
             policy,
+            everyone,
             health: Health::default(),
             flights: Mutex::default(),
             opened: Opened::default(),

@@ -129,6 +129,7 @@ impl Gateway {
                     self.seams.revoke(&self.settings.client, &session);
                     return self.login_failed(request, &state, LoginFailure::Misbehaved);
                 }
+                self.roster.enter(&session, &request.headers);
                 if let Some(replaced) = replaces {
                     self.replace(replaced, session.ends).await;
                 }

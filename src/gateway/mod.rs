@@ -22,6 +22,7 @@ mod opened;
 mod pages;
 pub mod reply;
 pub mod return_to;
+pub mod roster;
 pub mod route;
 mod step_up;
 mod user;
@@ -51,10 +52,11 @@ pub use self::headers::DownstreamEdits;
 use self::headers::attach;
 use self::logout::{FrontChannel, LogoutSettings};
 use self::reply::{Answer, Refusal};
+use self::roster::{Roster, RosterPolicy};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
-use crate::ledger::Ledger;
+use crate::ledger::{Key, Ledger};
 use crate::oauth::{
     self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, Proofs, RefreshToken, ResponseMode, TokenHint,
 };
@@ -229,6 +231,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// How sessions are ended.
     pub logout: LogoutSettings,
+    /// What administrators are told of sessions.
+    pub roster: RosterPolicy,
 }
 
 /// Decides about every request of one site.
@@ -239,15 +243,31 @@ pub struct Gateway {
     vault: Arc<Vault>,
     broker: Arc<Broker>,
     redemptions: Redemptions,
+    roster: Arc<Roster>,
 }
 
 impl Gateway {
     /// A gateway with these settings and seams; `vault` opens and seals its sessions.
     pub fn new(seams: Seams, settings: Settings, vault: Vault) -> Arc<Self> {
         let vault = Arc::new(vault);
-        let broker =
-            Broker::new(seams.clone(), Arc::clone(&vault), Arc::clone(&settings.client), settings.refresh.clone());
-        Arc::new(Self { seams, settings, vault, broker: Arc::new(broker), redemptions: Redemptions::default() })
+        let everyone = Key::everyone(settings.roster.issuer.as_str());
+        let (client, refresh) = (Arc::clone(&settings.client), settings.refresh.clone());
+        let broker = Broker::new(seams.clone(), Arc::clone(&vault), client, refresh, everyone);
+        let site = settings.public_url.origin().ascii_serialization();
+        let client = &settings.client;
+        let roster = Arc::new(Roster::new(
+            seams.clone(),
+            Arc::clone(&vault),
+            settings.roster.clone(),
+            &settings.session,
+            (&site, client.id.as_str(), client.clock_skew),
+        ));
+        Arc::new(Self { seams, settings, vault, broker: Arc::new(broker), redemptions: Redemptions::default(), roster })
+    }
+
+    /// Who is signed in, for administrators.
+    pub fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster)
     }
 
     /// Decides what happens to a request. Its body is read only where the decision is to answer it here.

@@ -91,6 +91,7 @@ impl Refusal {
                     EndReason::Expired => "It has reached its time limit.",
                     EndReason::Refused => "The sign-in service has ended it.",
                     EndReason::IssuerLogout => "You have signed out at the sign-in service.",
+                    EndReason::Administrator => "An administrator has ended it.",
                     EndReason::Replayed => "An old copy of its cookie was used, so it was ended to be safe.",
                 }
                 .to_owned(),

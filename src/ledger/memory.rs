@@ -72,7 +72,12 @@ impl MemoryStore {
                 let [.., last] = *id.as_bytes();
                 last
             }
-            Key::Once([.., last]) | Key::Subject([.., last]) | Key::IssuerSession([.., last]) => last,
+            Key::Once([.., last])
+            | Key::Subject([.., last])
+            | Key::IssuerSession([.., last])
+            | Key::Everyone([.., last])
+            | Key::Roster([.., last])
+            | Key::Directory([.., last]) => last,
         };
         self.shards[usize::from(last) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +153,12 @@ impl Shard {
     fn get(&self, key: Key) -> Option<&Stored> {
         match key {
             Key::Session(id) => self.sessions.get(&id),
-            Key::Once(_) | Key::Subject(_) | Key::IssuerSession(_) => self.others.get(&key),
+            Key::Once(_)
+            | Key::Subject(_)
+            | Key::IssuerSession(_)
+            | Key::Everyone(_)
+            | Key::Roster(_)
+            | Key::Directory(_) => self.others.get(&key),
         }
     }
 
@@ -172,7 +182,12 @@ impl Shard {
         }
         match key {
             Key::Session(id) => drop(self.sessions.insert(id, stored)),
-            Key::Once(_) | Key::Subject(_) | Key::IssuerSession(_) => drop(self.others.insert(key, stored)),
+            Key::Once(_)
+            | Key::Subject(_)
+            | Key::IssuerSession(_)
+            | Key::Everyone(_)
+            | Key::Roster(_)
+            | Key::Directory(_) => drop(self.others.insert(key, stored)),
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod protocol;
 mod recent;
 pub mod redis;
 mod registry;
+mod sealed;
 mod store;
 pub mod tombstone;
 pub mod view;

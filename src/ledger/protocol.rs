@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::body::{Deposit, Fetch, Fetched, Reassert};
-pub use self::ending::{End, Finished, Refuse, TakeRevocation, Taken};
+pub use self::ending::{End, EndFromOutside, Finished, Refuse, TakeRevocation, Taken};
 pub use self::newest::{Latest, Newest, Presented};
 pub use self::refresh::{Claim, Claimed, Commit, Committed, Outcome, Release, Released, Renew, Renewed};
 pub use self::usage::{LastUse, Used};
@@ -111,6 +111,8 @@ pub enum EndReason {
     Replayed,
     /// The issuer has said that the person signed out there.
     IssuerLogout,
+    /// An administrator has ended it.
+    Administrator,
 }
 
 impl EndReason {
@@ -124,11 +126,17 @@ impl EndReason {
             Self::Refused => "refused",
             Self::Replayed => "replayed",
             Self::IssuerLogout => "issuer_logout",
+            Self::Administrator => "administrator",
         }
     }
 }
 
 impl Record {
+    /// How and when the session ended, if it has.
+    pub const fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
     /// Until when the record must be kept.
     pub const fn keep_until(&self) -> Timestamp {
         self.keep_until

@@ -17,6 +17,12 @@ pub enum Key {
     Subject([u8; 32]),
     /// All sessions that belong to one session at the issuer (`sid`), by a SHA-256 over both.
     IssuerSession([u8; 32]),
+    /// All sessions of one issuer, by a SHA-256 over it.
+    Everyone([u8; 32]),
+    /// The list of one subject's sessions, for administrators, by a SHA-256 over site and subject.
+    Roster([u8; 32]),
+    /// A part of the list of subjects, for administrators, by a SHA-256 over site and number.
+    Directory([u8; 32]),
 }
 
 /// A record as a store holds it.

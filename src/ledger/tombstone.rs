@@ -1,4 +1,4 @@
-//! Ends many sessions at once, without a list of them: all of one subject, or of one session at the issuer.
+//! Ends many sessions at once, without a list of them: all of one subject, of one session at the issuer, or of everyone.
 //!
 //! A session that meets a tombstone which covers it is ended like any other; until then nothing of it is touched.
 
@@ -37,6 +37,8 @@ pub struct Lineage {
     pub subject: Option<Key>,
     /// The key of its session at the issuer, where the ID token named one.
     pub issuer_session: Option<Key>,
+    /// The key of all sessions of its issuer.
+    pub everyone: Key,
     /// The `iat` of the ID token that established it.
     pub issued_at: Timestamp,
 }
@@ -44,7 +46,7 @@ pub struct Lineage {
 impl Lineage {
     /// The keys under which a tombstone may cover it.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        self.subject.into_iter().chain(self.issuer_session)
+        self.subject.into_iter().chain(self.issuer_session).chain([self.everyone])
     }
 }
 
@@ -66,8 +68,16 @@ impl Key {
             Self::Once(hash) => ("once", hash),
             Self::Subject(hash) => ("subject", hash),
             Self::IssuerSession(hash) => ("issuer session", hash),
+            Self::Everyone(hash) => ("everyone", hash),
+            Self::Roster(hash) => ("roster", hash),
+            Self::Directory(hash) => ("directory", hash),
         };
         Self::Once(Sha256::new().chain_update("registration of ").chain_update(kind).chain_update(id).finalize().into())
+    }
+
+    /// The key of all sessions of `issuer`.
+    pub fn everyone(issuer: &str) -> Self {
+        Self::Everyone(hash(issuer, ""))
     }
 }
 
@@ -89,6 +99,8 @@ mod tests {
     fn keys_of_different_people_differ() {
         assert_ne!(Key::subject("https://a.test", "b"), Key::subject("https://a.tes", "tb"));
         assert_ne!(Key::subject("https://a.test", "b"), Key::issuer_session("https://a.test", "b"));
+        assert_ne!(Key::subject("https://a.test", ""), Key::everyone("https://a.test"));
+        assert_ne!(Key::everyone("https://a.test"), Key::everyone("https://b.test"));
     }
 
     #[test]

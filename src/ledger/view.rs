@@ -449,9 +449,11 @@ mod tests {
     fn a_tombstone_covers_what_was_issued_until_its_moment() {
         let view = View::default();
         let (ada, sid) = (Key::subject("https://as.test", "ada"), Key::issuer_session("https://as.test", "s1"));
+        let everyone = Key::everyone("https://as.test");
         let lineage = |issued_at| Lineage {
             subject: Some(ada),
             issuer_session: Some(sid),
+            everyone,
             issued_at: Timestamp::from_secs(issued_at),
         };
         assert_eq!(view.tombstone(|| lineage(1)), None);
@@ -462,6 +464,8 @@ mod tests {
         assert_eq!(view.tombstone(|| lineage(51)), None);
         view.sweep(LIMIT, at(0));
         assert_eq!(view.tombstone(|| lineage(50)), None);
+        view.bury(everyone, tombstone);
+        assert_eq!(view.tombstone(|| lineage(50)), Some(tombstone));
     }
 
     #[test]

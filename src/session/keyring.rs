@@ -28,6 +28,8 @@ pub enum Purpose {
     LoginResult,
     /// What an API has demanded of a session, in a query.
     Demand,
+    /// The lists of who is signed in, for administrators, in the ledger.
+    Roster,
 }
 
 /// The keys of one configuration: one seals, all open.
@@ -187,6 +189,17 @@ impl Sealer {
         Ok(Opened { plain, reseal: id != self.ring.sealing(now).id })
     }
 
+    /// Names `text` in logs without telling it: 48 bits that only the holder of the key can compute. Another sealing key makes
+    /// another name.
+    #[expect(clippy::expect_used, reason = "HKDF-SHA-256 gives up to 8,160 bytes, and six are asked for")]
+    pub fn fingerprint(&self, text: &str, now: Timestamp) -> String {
+        let mut name = [0; 6];
+        Hkdf::<Sha256>::new(None, self.ring.sealing(now).material.expose())
+            .expand_multi_info(&[b"vestibule fingerprint: ", &self.site, text.as_bytes()], &mut name)
+            .expect("six bytes are within HKDF's reach");
+        base64_simd::URL_SAFE_NO_PAD.encode_to_string(name)
+    }
+
     /// What an envelope is bound to. Fields of any length state it, so that nothing moves from one to the next.
     fn associated(&self, id: KeyId, purpose: Purpose, name: &str) -> Vec<u8> {
         let purpose = purpose.label();
@@ -262,6 +275,7 @@ impl Purpose {
             Self::LedgerBody => "ledger body",
             Self::LoginResult => "login result",
             Self::Demand => "demand",
+            Self::Roster => "roster",
         }
     }
 }
@@ -336,6 +350,8 @@ impl Key {
             (None, Purpose::LoginResult) => work(&self.login_result),
             // Seldom.
             (None, Purpose::Demand) => work(&derive(&self.material, None, purpose)),
+            // Rarely used: at logins, and every few minutes of a session.
+            (None, Purpose::Roster) => work(&derive(&self.material, None, purpose)),
         }
     }
 }
@@ -414,8 +430,8 @@ mod tests {
     const DELAY: Duration = Duration::from_secs(600);
     const ORIGIN: &str = "https://app.example.com";
     const NAME: &str = "__Host-Http-vestibule";
-    const PURPOSES: [Purpose; 4] =
-        [Purpose::Session, Purpose::LoginTransaction, Purpose::LedgerBody, Purpose::LoginResult];
+    const PURPOSES: [Purpose; 5] =
+        [Purpose::Session, Purpose::LoginTransaction, Purpose::LedgerBody, Purpose::LoginResult, Purpose::Roster];
 
     /// Unlike every other that is made from another seed.
     struct Stream(AtomicU64);
@@ -605,6 +621,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_fingerprint_is_the_same_for_the_same_text_and_key_and_site_only() {
+        let ring = ring(&[old_key(1)]);
+        let of = |ring: &Arc<KeyRing>, origin, text| Sealer::new(Arc::clone(ring), origin, "c").fingerprint(text, NOW);
+        let name = of(&ring, ORIGIN, "ada");
+        assert_eq!((name.len(), &of(&ring, ORIGIN, "ada")), (8, &name));
+        let other = self::ring(&[old_key(2)]);
+        for differs in [of(&ring, ORIGIN, "bob"), of(&ring, "https://b.test", "ada"), of(&other, ORIGIN, "ada")] {
+            assert_ne!(differs, name);
+        }
+    }
+
     // CRY-05, CRY-10, CRY-18
     #[test]
     fn a_body_under_a_secret_needs_that_secret() {
@@ -729,7 +757,7 @@ mod tests {
         fn what_was_sealed_opens_to_the_same(
             plain in proptest::collection::vec(any::<u8>(), 0..2000),
             name in ".{0,40}",
-            purpose in 0_usize..4,
+            purpose in 0_usize..5,
             secret in any::<Option<[u8; 32]>>(),
             seed in 0_u64..1 << 31,
         ) {

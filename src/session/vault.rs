@@ -279,6 +279,26 @@ impl Vault {
         let opened = self.sealer.open(Purpose::LoginResult, state, None, sealed, now).ok()?;
         postcard::from_bytes(&opened.plain).ok()
     }
+
+    /// Seals a list of who is signed in, for the ledger's record that `name` names.
+    pub fn seal_roster<T: Serialize>(&self, name: &str, list: &T, random: &dyn Random, now: Timestamp) -> Vec<u8> {
+        let plain = Zeroizing::new(postcard::to_stdvec(list).unwrap_or_default());
+        self.sealer.seal(Purpose::Roster, name, None, &plain, random, now)
+    }
+
+    /// Opens what [`seal_roster`](Self::seal_roster) sealed.
+    ///
+    /// # Errors
+    /// If it was sealed by another, or what was sealed is no such list: [`OpenError::NewerVersion`] then.
+    pub fn open_roster<T: DeserializeOwned>(&self, name: &str, sealed: &[u8], now: Timestamp) -> Result<T, OpenError> {
+        let opened = self.sealer.open(Purpose::Roster, name, None, sealed, now)?;
+        postcard::from_bytes(&opened.plain).map_err(|_| OpenError::NewerVersion)
+    }
+
+    /// Names `text` in logs without telling it.
+    pub fn fingerprint(&self, text: &str, now: Timestamp) -> String {
+        self.sealer.fingerprint(text, now)
+    }
 }
 
 /// What a logout's cookie is sealed for: its name with a word before it, so that it is none of a login.

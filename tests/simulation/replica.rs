@@ -9,10 +9,13 @@ use vestibule::clock::Timestamp;
 use vestibule::gateway::broker::{RefreshPolicy, Revocation};
 use vestibule::gateway::cross_origin::CrossOrigin;
 use vestibule::gateway::logout::{FrontChannel, LogoutSettings};
+use vestibule::gateway::roster::RosterPolicy;
 use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
 use vestibule::gateway::{Gateway, Seams, Settings};
 use vestibule::ledger::Ledger;
-use vestibule::oauth::{Client, ClientAuthentication, ClientId, ClientSecret, LogoutStyle, Protocol, RequestOptions};
+use vestibule::oauth::{
+    Client, ClientAuthentication, ClientId, ClientSecret, Issuer, LogoutStyle, Protocol, RequestOptions,
+};
 use vestibule::secret::Secret;
 use vestibule::session::cookies::{CookieNames, SameSite};
 use vestibule::session::keyring::{KeyRing, Sealer};
@@ -141,6 +144,7 @@ fn settings() -> Settings {
             front_channel: FrontChannel::Off,
             strict_typ: false,
         },
+        roster: RosterPolicy { kept: false, issuer: Issuer::new("https://as.test".to_owned()) },
     }
 }
 

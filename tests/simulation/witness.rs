@@ -230,7 +230,7 @@ impl Witness {
                 let dead = !seen.asked_to_end.is_empty() || state.is_excused(seen.family);
                 refused.is_some() && !newer && dead
             }
-            EndReason::Idle | EndReason::Expired => false,
+            EndReason::Idle | EndReason::Expired | EndReason::Administrator => false,
         };
         if !caused {
             state.broken("(e)", &format!("the session ends without a cause: {ending:?}, settled {settled}"));

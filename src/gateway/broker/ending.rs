@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Broker, Resolved};
 use crate::ledger::StoreError;
-use crate::ledger::protocol::{End, EndReason, Ending, Finished};
+use crate::ledger::protocol::{End, EndReason, Ending, Finished, TakeRevocation, Taken};
 use crate::ledger::tombstone::Tombstone;
 use crate::oauth::LogoutStyle;
 use crate::session::{Carried, Handle, Session, SessionId};
@@ -78,7 +78,10 @@ impl Broker {
         self.opened.forget(session.id);
         let (ending, newer, in_flight) = match finished {
             Finished::Now { ending, newer, in_flight } => (ending, newer, in_flight),
-            Finished::Before(ending) => return Ok(Ended { ending, newest: Arc::clone(session) }),
+            Finished::Before(ending) => {
+                self.revoke_on_sight(ending, session.handle(), Some(session));
+                return Ok(Ended { ending, newest: Arc::clone(session) });
+            }
         };
         tracing::info!(target: "audit", event = "session.ended", reason = reason.name());
         let newer = newer.and_then(|body| self.open(&session.handle(), &body));
@@ -94,6 +97,31 @@ impl Broker {
             }
         }
         Ok(Ended { ending, newest: newer.unwrap_or_else(|| Arc::clone(session)) })
+    }
+
+    /// Somebody has shown a cookie of a session that is over. Has its tokens revoked if that was left to whoever sees one:
+    /// the newest that the ledger holds for it, or what is at hand.
+    pub fn revoke_on_sight(self: &Arc<Self>, ending: Ending, handle: Handle, at_hand: Option<&Arc<Session>>) {
+        if !ending.revoke_on_sight {
+            return;
+        }
+        let (broker, at_hand) = (Arc::clone(self), at_hand.cloned());
+        self.seams.tasks.spawn(async move {
+            let take = TakeRevocation { generation: at_hand.as_ref().map_or(0, |session| session.generation) };
+            match broker.seams.ledger.apply(handle.id, &take).await {
+                Ok(Taken::Yes(body)) => {
+                    // A superseded token is never sent anywhere.
+                    let at_hand = at_hand.filter(|session| session.generation >= ending.newest);
+                    let newest = body.and_then(|body| broker.open(&handle, &body)).or(at_hand);
+                    broker.opened.forget(handle.id);
+                    if let Some(newest) = newest {
+                        broker.seams.revoke_now(&broker.client, &newest).await;
+                    }
+                }
+                Ok(Taken::No) => {}
+                Err(error) => tracing::warn!(%error, "tokens of an ended session are revoked when it is next seen"),
+            }
+        });
     }
 
     /// A session whose kind has been ended as a whole: from now on it is one that has ended.

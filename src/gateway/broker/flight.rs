@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::super::SendError;
 use super::super::health::{Gate, Weight, backoff};
-use super::{Broker, Landing, Resolved, lineage_of};
+use super::{Broker, Landing, Resolved};
 use crate::clock::Timestamp;
 use crate::ledger::protocol::{
     Claim, Claimed, Commit, Committed, EndReason, Ending, Newest, Outcome, Refuse, Release, Renew, Renewed,
@@ -268,7 +268,7 @@ impl Broker {
     /// ending cannot have been missed: the commit would not have been taken.
     async fn unless_buried(self: &Arc<Self>, newer: Arc<Session>) -> Landing {
         self.keep(&newer);
-        match self.seams.ledger.exhume(&lineage_of(&newer)).await {
+        match self.seams.ledger.exhume(&self.lineage_of(&newer)).await {
             Ok(Some(tombstone)) => match self.buried(Arc::clone(&newer), tombstone).await {
                 Ok(Resolved::Ended(ending, _)) => Landing::Ended(ending),
                 // It is met again by the next request.

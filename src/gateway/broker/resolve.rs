@@ -30,11 +30,23 @@ impl Broker {
     /// If the ledger has to be asked and cannot be.
     pub async fn resolve(self: &Arc<Self>, carried: Carried) -> Result<Resolved, StoreError> {
         let resolved = match carried {
-            Carried::Body(session) => self.catch_up(session).await?,
-            Carried::Handle(handle) => self.fetch(&handle).await?,
+            Carried::Body(session) => {
+                let resolved = self.catch_up(session).await?;
+                if let Resolved::Ended(ending, Some(session)) = &resolved {
+                    self.revoke_on_sight(*ending, session.handle(), Some(session));
+                }
+                resolved
+            }
+            Carried::Handle(handle) => {
+                let resolved = self.fetch(&handle).await?;
+                if let Resolved::Ended(ending, session) = &resolved {
+                    self.revoke_on_sight(*ending, handle, session.as_ref());
+                }
+                resolved
+            }
         };
         if let Resolved::Live(session) = &resolved
-            && let Some(tombstone) = self.seams.ledger.tombstone(|| lineage_of(session))
+            && let Some(tombstone) = self.seams.ledger.tombstone(|| self.lineage_of(session))
         {
             return self.buried(Arc::clone(session), tombstone).await;
         }
@@ -49,7 +61,7 @@ impl Broker {
             Standing::Ended(ending) => return Ok(Resolved::Ended(ending, Some(Arc::new(*session)))),
             Standing::Behind | Standing::Unknown => {}
         }
-        let lineage = || lineage_of(&session);
+        let lineage = || self.lineage_of(&session);
         match ledger
             .meet(
                 session.id,
@@ -94,7 +106,7 @@ impl Broker {
                 Fetched::Body(body) => self.open(handle, body),
                 Fetched::Missing | Fetched::Ended(_) => None,
             };
-            fetched.as_deref().map(lineage_of)
+            fetched.as_deref().map(|session| self.lineage_of(session))
         };
         match ledger.meet(handle.id, &Fetch, lineage, handle.last_seen, handle.ends).await {
             // A body that does not open was sealed with a key that this process has not loaded yet.
@@ -130,15 +142,16 @@ impl Broker {
             self.opened.put(session);
         }
     }
-}
 
-/// By what a session can be ended together with others.
-pub(in super::super) fn lineage_of(session: &Session) -> Lineage {
-    let original = &session.identity.original;
-    let issuer = original.issuer.as_str();
-    Lineage {
-        subject: original.subject.as_deref().map(|subject| Key::subject(issuer, subject)),
-        issuer_session: session.identity.issuer_session.as_deref().map(|sid| Key::issuer_session(issuer, sid)),
-        issued_at: session.identity.issued_at,
+    /// By what a session can be ended together with others.
+    pub(super) fn lineage_of(&self, session: &Session) -> Lineage {
+        let original = &session.identity.original;
+        let issuer = original.issuer.as_str();
+        Lineage {
+            subject: original.subject.as_deref().map(|subject| Key::subject(issuer, subject)),
+            issuer_session: session.identity.issuer_session.as_deref().map(|sid| Key::issuer_session(issuer, sid)),
+            everyone: self.everyone,
+            issued_at: session.identity.issued_at,
+        }
     }
 }

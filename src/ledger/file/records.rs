@@ -78,6 +78,9 @@ pub(super) fn key(key: Key) -> Vec<u8> {
         Key::Once(hash) => (2, hash),
         Key::Subject(hash) => (3, hash),
         Key::IssuerSession(hash) => (4, hash),
+        Key::Everyone(hash) => (5, hash),
+        Key::Roster(hash) => (6, hash),
+        Key::Directory(hash) => (7, hash),
     };
     [&[kind], rest].concat()
 }

@@ -77,7 +77,8 @@ impl Operation for Reassert {
             record.body = record.body.take().or_else(|| known.body.clone());
         }
         record.ending = ending;
-        if record.ending.is_some() {
+        // A body that was left for whoever sees a cookie of the session goes with its mark.
+        if ending.is_some_and(|ending| !ending.revoke_on_sight) {
             record.body = None;
         }
     }

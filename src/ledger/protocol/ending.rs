@@ -77,17 +77,48 @@ impl Operation for Refuse {
     }
 }
 
+/// Ends the session on behalf of somebody who has no cookie of it. Nobody here can open its body, so that stays where it
+/// is, and whoever sees a cookie next has the tokens revoked.
+#[derive(Clone, Copy, Debug)]
+pub struct EndFromOutside {
+    /// Why.
+    pub reason: EndReason,
+    /// The session's absolute limit.
+    pub keep_until: Timestamp,
+}
+
+impl Operation for EndFromOutside {
+    type Reply = Finished;
+
+    fn apply(&self, record: &mut Record, now: Timestamp) -> Finished {
+        record.keep_until = record.keep_until.max(self.keep_until);
+        if let Some(ending) = record.ending {
+            return Finished::Before(ending);
+        }
+        let in_flight = record.lease.is_some_and(|lease| lease.until > now);
+        if in_flight {
+            record.body = None;
+        }
+        let ending = Ending { reason: self.reason, at: now, newest: record.newest, revoke_on_sight: !in_flight };
+        record.ending = Some(ending);
+        Finished::Now { ending, newer: None, in_flight }
+    }
+}
+
 /// Takes over the revocation that an ending has left to whoever sees the newest token.
 #[derive(Clone, Copy, Debug)]
-pub struct TakeRevocation;
+pub struct TakeRevocation {
+    /// The generation that the caller holds; zero if none.
+    pub generation: u64,
+}
 
 /// What came of a [`TakeRevocation`].
 #[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It is for this caller to do.
-    Yes,
-    /// There is nothing to do, or another has taken it.
+    /// It is for this caller to do: with this body, sealed, or with what the caller holds.
+    Yes(Option<Vec<u8>>),
+    /// There is nothing to do, another has taken it, or neither the caller nor the ledger has the newest token.
     No,
 }
 
@@ -95,7 +126,12 @@ impl Operation for TakeRevocation {
     type Reply = Taken;
 
     fn apply(&self, record: &mut Record, _now: Timestamp) -> Taken {
-        let marked = record.ending.as_mut().is_some_and(|ending| std::mem::take(&mut ending.revoke_on_sight));
-        if marked { Taken::Yes } else { Taken::No }
+        match &mut record.ending {
+            Some(ending) if ending.revoke_on_sight && (record.body.is_some() || self.generation >= ending.newest) => {
+                ending.revoke_on_sight = false;
+                Taken::Yes(record.body.take())
+            }
+            Some(_) | None => Taken::No,
+        }
     }
 }

@@ -263,8 +263,47 @@ fn ending_hands_out_the_newest_body_or_leaves_a_mark_to_revoke_it() {
     assert_eq!(end(&mut settled, EndReason::Logout, 1), ended(2, None, false, true));
     let newest = apply(&mut settled, &Latest { generation: 2 }, at(99));
     assert_eq!(newest, Newest::Ended(ending(2, true)));
-    assert_eq!(apply(&mut settled, &TakeRevocation, at(99)), Taken::Yes);
-    assert_eq!(apply(&mut settled, &TakeRevocation, at(99)), Taken::No);
+    let take = |record: &mut Record, generation| apply(record, &TakeRevocation { generation }, at(99));
+    assert_eq!(take(&mut settled, 1), Taken::No);
+    assert_eq!(take(&mut settled, 2), Taken::Yes(None));
+    assert_eq!(take(&mut settled, 2), Taken::No);
+}
+
+#[test]
+fn an_ending_from_outside_leaves_the_newest_body_to_whoever_sees_a_cookie() {
+    let from_outside = EndFromOutside { reason: EndReason::Administrator, keep_until: LIMIT };
+    let take = |record: &mut Record, generation| apply(record, &TakeRevocation { generation }, at(99));
+    let marked = |record: &mut Record| match apply(record, &from_outside, at(9)) {
+        Finished::Now { ending, newer: None, in_flight } => (ending.newest, ending.revoke_on_sight, in_flight),
+        other @ (Finished::Now { .. } | Finished::Before(_)) => panic!("{other:?}"),
+    };
+    // Of a session that was never refreshed the ledger knows nothing.
+    let mut unknown = Record::default();
+    assert_eq!(marked(&mut unknown), (0, true, false));
+    assert!(matches!(apply(&mut unknown, &from_outside, at(9)), Finished::Before(_)));
+    assert_eq!((take(&mut unknown, 1), take(&mut unknown, 1)), (Taken::Yes(None), Taken::No));
+
+    // The browser shows an older cookie, and the newer body was never shown.
+    let mut unsettled = advanced();
+    assert_eq!(marked(&mut unsettled), (2, true, false));
+    let lost = apply_to(Record::default(), &Reassert(unsettled.clone()));
+    for mut record in [unsettled, lost] {
+        assert_eq!(take(&mut record, 1), Taken::Yes(Some("two".into())));
+        assert_eq!(take(&mut record, 2), Taken::No);
+        // What another replica remembers brings neither back.
+        assert_eq!(take(&mut apply_to(record, &Reassert(advanced())), 2), Taken::No);
+    }
+
+    // Whoever is refreshing revokes what that brings.
+    let mut refreshing = Record::default();
+    assert_eq!(claim(&mut refreshing, 1, at(0)), won(1));
+    assert_eq!(marked(&mut refreshing), (1, false, true));
+    assert_eq!(take(&mut refreshing, 1), Taken::No);
+}
+
+fn apply_to<O: Operation>(mut record: Record, operation: &O) -> Record {
+    let _reply = apply(&mut record, operation, at(99));
+    record
 }
 
 #[test]

@@ -26,7 +26,12 @@ impl Bucket {
                 let [.., last] = id.as_bytes();
                 *last
             }
-            Key::Once([.., last]) | Key::Subject([.., last]) | Key::IssuerSession([.., last]) => last,
+            Key::Once([.., last])
+            | Key::Subject([.., last])
+            | Key::IssuerSession([.., last])
+            | Key::Everyone([.., last])
+            | Key::Roster([.., last])
+            | Key::Directory([.., last]) => last,
         };
         Self(last % BUCKETS)
     }
@@ -63,6 +68,9 @@ impl Bucket {
             Key::Once(hash) => ('o', hash),
             Key::Subject(hash) => ('u', hash),
             Key::IssuerSession(hash) => ('i', hash),
+            Key::Everyone(hash) => ('e', hash),
+            Key::Roster(hash) => ('r', hash),
+            Key::Directory(hash) => ('d', hash),
         };
         let id = base64_simd::URL_SAFE_NO_PAD.encode_to_string(id);
         format!("{prefix}:{{{}}}:{kind}:{id}", self.tag())
