@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vestibule::clock::{Clock, ManualClock, Timestamp};
-use vestibule::ledger::Ledger;
 use vestibule::ledger::memory::MemoryStore;
 use vestibule::ledger::protocol::{Claim, Claimed, Commit, End, EndReason, Latest, Presented};
+use vestibule::ledger::tombstone::{Lineage, Tombstone};
+use vestibule::ledger::{Key, Ledger};
 use vestibule::session::SessionId;
 
 const SESSIONS: u64 = 1_000_000;
@@ -100,6 +101,33 @@ async fn main() {
         let _standing = black_box(ledger.standing(session(number), 2));
     }
     tell("every further request: how does it stand?", started.elapsed());
+
+    // What a request makes of its session to see whether a tombstone covers it.
+    let everyone = Key::everyone("https://as.test");
+    let lineage = || Lineage {
+        subject: Some(Key::subject("https://as.test", "ada")),
+        issuer_session: Some(Key::issuer_session("https://as.test", "s1")),
+        everyone,
+        issued_at: limit,
+    };
+    let started = Instant::now();
+    for number in SESSIONS..2 * SESSIONS {
+        let latest = Latest { generation: 1 };
+        let met = ledger.meet(session(number), &latest, |_| Some(lineage()), clock.now(), limit).await;
+        let _newest = black_box(met.expect("is met"));
+    }
+    tell("first request of another, and tombstones of its kind", started.elapsed());
+    let search = |what| {
+        let started = Instant::now();
+        for _ in 0..SESSIONS {
+            let _tombstone = black_box(ledger.tombstone(lineage));
+        }
+        tell(what, started.elapsed());
+    };
+    search("every request: is there a tombstone? There is none at all");
+    let buried = Tombstone { reason: EndReason::IssuerLogout, issued_until: clock.now(), keep_until: limit };
+    ledger.bury(Key::subject("https://as.test", "bob"), buried).await.expect("is buried");
+    search("every request: is there a tombstone? There is one of others");
 
     let started = Instant::now();
     let end = End { reason: EndReason::Logout, generation: 2, keep_until: limit };

@@ -604,3 +604,41 @@ fn systemd_says_where_the_ledger_lies() {
     let LedgerSettings::File { folder, .. } = config.ledger else { panic!("{:?}", config.ledger) };
     assert_eq!(folder, Path::new("/var/lib/private/vestibule"));
 }
+
+#[test]
+fn a_listener_for_administrators_that_others_can_reach_needs_a_token() {
+    let told = |lines: &str| {
+        let world = world();
+        std::fs::write(world.path().join("admin_token"), "ADMIN-token-0123456789-abcdefghij\n").unwrap();
+        std::fs::write(world.path().join("short"), "hunter2-canary").unwrap();
+        std::fs::write(world.path().join("spaced"), "hunter2-canary hunter2-canary hunter2").unwrap();
+        match load(&format!("{MINIMAL}\n[admin]\n{lines}\n"), world.path()) {
+            Ok(config) => {
+                assert!(!format!("{config:?}").contains("ADMIN-token"));
+                config.warnings.join("\n")
+            }
+            Err(problems) => {
+                assert!(!problems.to_string().contains("hunter2"), "{problems}");
+                problems.to_string()
+            }
+        }
+    };
+    for safe in [
+        "listen = \"127.0.0.1:9901\"",
+        "listen = \"[::1]:9901\"\nsessions = true",
+        "listen = \"127.0.0.1:9901\"\ntoken = { file = \"admin_token\" }",
+    ] {
+        assert_eq!(told(safe), "", "{safe}");
+    }
+    let reachable = told("listen = \"0.0.0.0:9901\"\ntoken = { file = \"admin_token\" }");
+    assert!(reachable.starts_with("admin.listen can be reached from other machines, in clear text"), "{reachable}");
+    insta::assert_snapshot!(told("listen = \"0.0.0.0:9901\""), @r#"admin.listen: "0.0.0.0:9901" can be reached from other machines, and there is no admin.token; write admin.token = { file = "…" } or { env = "…" }, or listen on 127.0.0.1"#);
+    insta::assert_snapshot!(told("listen = \"127.0.0.1:9901\"\ntoken = { file = \"short\" }"), @"admin.token: the token has 14 bytes, and 32 are the least; make one with: head -c 32 /dev/urandom | base64");
+    insta::assert_snapshot!(told("listen = \"127.0.0.1:9901\"\ntoken = { file = \"spaced\" }"), @"admin.token: the token has characters that no bearer token has; make one with: head -c 32 /dev/urandom | base64");
+    insta::assert_snapshot!(told("sessions = true\ntoken = { file = \"admin_token\" }"), @r#"
+    admin.sessions: there is no admin.listen, so that nobody can ask; write admin.listen, such as "127.0.0.1:9901", or take it out
+    admin.token: there is no admin.listen, so that nobody can ask; write admin.listen, such as "127.0.0.1:9901", or take it out
+    "#);
+    let inline = told("listen = \"127.0.0.1:9901\"\ntoken = \"ADMIN-token-0123456789-abcdefghij\"");
+    assert!(inline.starts_with("admin.token: the secret itself stands in the file"), "{inline}");
+}

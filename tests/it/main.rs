@@ -3,6 +3,8 @@
 #![expect(clippy::string_slice, reason = "the offsets were found in the same text, and a test may panic")]
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 #[expect(dead_code, reason = "the demo uses the rest")]
 #[path = "../../examples/demo/api.rs"]
 mod api;

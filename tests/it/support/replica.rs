@@ -139,6 +139,7 @@ impl Replica {
             {ledger}
             [admin]
             listen = "{admin}"
+            sessions = true
             [[route]]
             path = "/api/"
             upstream = "{api}"
@@ -205,6 +206,11 @@ impl Replica {
     /// An address of this replica alone, under the name of the site: browsers send it the site's cookies.
     pub(crate) fn at(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.address.port())
+    }
+
+    /// Its listener for administrators.
+    pub(crate) const fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Ends it as a crash would.
