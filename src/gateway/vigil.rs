@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Gateway;
 use super::admission::Passport;
-use super::broker::{Resolved, lineage_of};
+use super::broker::Resolved;
 use crate::clock::Timestamp;
 use crate::ledger::protocol::{EndReason, Used};
 use crate::ledger::tombstone::Lineage;
@@ -85,7 +85,7 @@ impl Gateway {
     /// A vigil over the session of a request that was admitted.
     pub(super) fn vigil(self: &Arc<Self>, passport: &Passport, usage: Use) -> Vigil {
         let session = passport.newest();
-        let lineage = lineage_of(&session);
+        let lineage = self.broker.lineage_of(&session);
         Vigil {
             // It watches before it looks for the first time, so that nothing falls in between.
             watch: self.seams.ledger.watch(session.id, &lineage),

@@ -144,7 +144,7 @@ impl Broker {
     }
 
     /// By what a session can be ended together with others.
-    pub(super) fn lineage_of(&self, session: &Session) -> Lineage {
+    pub(in super::super) fn lineage_of(&self, session: &Session) -> Lineage {
         let original = &session.identity.original;
         let issuer = original.issuer.as_str();
         Lineage {
