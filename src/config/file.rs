@@ -64,6 +64,7 @@ pub(super) struct RawSession {
     pub(super) same_site: Option<String>,
     pub(super) idle: Option<Amount>,
     pub(super) absolute: Option<Amount>,
+    pub(super) warn: Option<Amount>,
     pub(super) claims: Option<Vec<String>>,
     pub(super) max_cookie_bytes: Option<Amount>,
     pub(super) key_delay: Option<Amount>,

@@ -53,6 +53,7 @@ pub(super) fn apply(
         let found = format!("{} s is longer than session.absolute, {} s", idle.as_secs(), absolute.as_secs());
         checker.note("session.idle", Flaw::new(found, "lower it, or raise session.absolute"));
     }
+    let warn = checker.span("session.warn", raw.warn.as_ref(), 60, 5, 3600);
     let secure = public_url.is_none_or(|url| url.scheme() == "https");
     let names = CookieNames::new(secure, raw.cookie_name.as_deref());
     let names = names.map_err(|error| Flaw::from_words(&error.to_string(), "choose another name, or leave it out"));
@@ -68,7 +69,7 @@ pub(super) fn apply(
     Some(SessionSettings {
         keys: keys?,
         cookies: CookieSettings { names: names?, same_site, placement, max_bytes: as_usize(max_bytes) },
-        policy: SessionPolicy { idle, absolute, claims, ahead },
+        policy: SessionPolicy { idle, absolute, warn, claims, ahead },
     })
 }
 

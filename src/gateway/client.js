@@ -1,29 +1,35 @@
-// The browser's side of a session. No token ever comes here.
+// The browser's side of a session. No token ever comes here. It is served without comments and indentation.
 
-const prefix = new URL(".", import.meta.url).href.slice(0, -1);
+const base = new URL(".", import.meta.url);
 const listeners = new Set();
-let key; // Of who is signed in: undefined before the first answer, null for nobody.
-let channel;
-let asked = 0;
-let heard = 0;
+// Of who is signed in: undefined before the first answer, null for nobody.
+let key;
+// `stop` ends the listening to the server.
+let channel, stop, asked = 0, heard = 0;
 
 /** Who is signed in: `{ claims, session }`, or null. */
 export const user = () => ask();
 
-/** Goes to the login, and then to `returnTo`, a path here. */
-export function login({ returnTo = location.pathname + location.search + location.hash, ...more } = {}) {
+/** Goes to the login, and then to `returnTo`, a path here; or, with `popup`, resolves to who has signed in there. */
+export async function login({ popup, returnTo = location.pathname + location.search + location.hash, ...more } = {}) {
+  if (popup) returnTo = base.pathname + "popup";
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries({ returnTo, ...more })) {
     if (value != null) query.set(name.replace(/[A-Z]/g, (it) => "_" + it.toLowerCase()), value);
   }
-  location.assign(`${prefix}/login?${query}`);
+  const url = `${base}login?${query}`;
+  if (!popup) return location.assign(url);
+  if (!open(url, "vestibule", "width=500,height=700")) throw new Error("pop-up blocked");
+  // The pages in it may cut it off from this one. The channel they cannot cut.
+  await new Promise((go) => tabs().addEventListener("message", ({ data }) => data[0] === "popup" && go()));
+  return ask(true);
 }
 
 /** Ends the session, tells all tabs, goes where the server says. */
 export async function logout() {
-  const { answer } = await call(`${prefix}/logout`, { method: "POST" });
-  const { redirect } = await read(answer);
-  key = undefined; // It is news, whatever was known.
+  const { redirect } = await read((await call(`${base}logout`, { method: "POST" })).answer);
+  // It is news, whatever was known.
+  key = undefined;
   learn(++asked, null, "logout", true);
   location.assign(redirect);
 }
@@ -37,39 +43,91 @@ export async function fetch(input, init) {
 }
 
 /** Calls `callback(user, reason)` when a session begins or ends. Returns what stops it. */
-export function onSessionChange(callback) {
+export const onSessionChange = (callback) =>
+  onSessionEvent(({ user, reason }) => user !== undefined && callback(user, reason));
+
+/** Calls `callback({ type, … })` when a session has begun, is expiring, was extended or has ended. As above. */
+export function onSessionEvent(callback) {
   listeners.add(callback);
   tabs();
-  return () => listeners.delete(callback);
+  listen();
+  return () => {
+    listeners.delete(callback);
+    listen();
+  };
 }
 
-async function ask(tell) {
+async function ask(loud, hint) {
   const turn = ++asked;
-  const { answer, problem } = await call(`${prefix}/user`, { cache: "no-store" });
+  const { answer, problem } = await call(`${base}user`, { cache: "no-store" });
   const found = answer.status === 401 ? null : await read(answer);
-  learn(turn, found, problem?.reason, tell);
+  learn(turn, found, found ? null : (problem?.reason ?? hint), loud);
   return found;
 }
 
 // Takes an answer, unless a later question's is known. The first one is no news.
-function learn(turn, found, reason = null, tell = key !== undefined) {
+function learn(turn, user, reason = null, loud = key !== undefined) {
   if (turn < heard) return;
   heard = turn;
-  const next = found && JSON.stringify(found.claims);
-  if (next === key) return;
-  key = next;
-  tabs().postMessage(key);
-  if (tell) for (const it of listeners) queueMicrotask(() => it(found, reason));
+  const known = key;
+  key = user && JSON.stringify(user.claims);
+  listen();
+  if (key === known) return;
+  tabs().postMessage([key, reason]);
+  if (loud) tell({ type: user ? "begun" : "ended", user, reason });
 }
+
+function tell(event) {
+  for (const it of listeners) queueMicrotask(() => it(event));
+}
+
+const look = async (hint) => {
+  if (listeners.size) await ask(true, hint).catch(() => {});
+  listen();
+};
 
 function tabs() {
   if (channel) return channel;
-  const look = (tell) => listeners.size && ask(tell).catch(() => {});
-  document.addEventListener("visibilitychange", () => document.hidden || look());
+  document.addEventListener("visibilitychange", () => (document.hidden ? listen() : look()));
   channel = new BroadcastChannel("vestibule");
-  // Another tab's word is only a hint: the server is asked.
-  channel.onmessage = ({ data }) => data !== key && look(true);
+  // Another tab's word on who is signed in is only a hint: the server is asked.
+  channel.onmessage = ({ data }) => (data.type ? tell(data) : data[0] !== key && look(data[1]));
   return channel;
+}
+
+// Of the tabs that can be seen one listens to the server, and passes on what it hears. Without locks each listens.
+function listen(wanted = key && listeners.size && !document.hidden) {
+  if (!wanted) {
+    stop = stop?.abort();
+  } else if (!stop) {
+    const { signal } = (stop = new AbortController());
+    const work = () => follow(signal);
+    navigator.locks?.request("vestibule", { signal }, work).catch(() => {}) ?? work();
+  }
+}
+
+function follow(signal) {
+  const source = new EventSource(`${base}session`);
+  const again = (reason) => {
+    listen(false);
+    look(reason);
+  };
+  // Refused, which may mean that nobody is signed in. After all else it tries again by itself.
+  source.onerror = () => source.readyState > 1 && setTimeout(again, 5000);
+  for (const type of ["session", "expiring", "extended", "ended"]) {
+    source.addEventListener(type, ({ data }) => {
+      const event = { type, ...JSON.parse(data) };
+      if (type === "ended") {
+        source.close();
+        // The cookie of a newer login may still be on its way.
+        setTimeout(again, 500, event.reason);
+      } else {
+        tell(event);
+        channel.postMessage(event);
+      }
+    });
+  }
+  return new Promise((done) => (signal.onabort = () => done(source.close())));
 }
 
 async function call(input, init, first = true) {
@@ -87,7 +145,8 @@ async function call(input, init, first = true) {
   if (busy) {
     await new Promise((go) => {
       setTimeout(go, wait * 1000);
-      request.signal.onabort = go; // The next try then fails as it should.
+      // The next try then fails as it should.
+      request.signal.onabort = go;
     });
   }
   return call(input, init, false);

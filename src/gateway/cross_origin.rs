@@ -67,13 +67,26 @@ impl CrossOrigin {
     /// # Errors
     /// If the request lacks a proof of where it comes from.
     pub fn prove(&self, request: &Parts) -> Result<Cleared, Missing> {
+        self.prove_with(request, self.always_header)
+    }
+
+    /// Clears a request for session events. An `EventSource` cannot send `X-CSRF`, so it is never demanded here: what is
+    /// asked for changes nothing, and no page of another origin can read it.
+    ///
+    /// # Errors
+    /// If the request lacks a proof of where it comes from.
+    pub fn clear_events(&self, request: &Parts) -> Result<Cleared, Missing> {
+        self.prove_with(request, false)
+    }
+
+    fn prove_with(&self, request: &Parts, demands_header: bool) -> Result<Cleared, Missing> {
         let headers = &request.headers;
         let origin = only(headers, &ORIGIN);
         if headers.contains_key(UPGRADE) {
             // CORS does not apply to WebSockets (RFC 6455 section 10.2), so nothing but the Origin counts.
             return origin.filter(|it| self.admits(it)).map(|_| Cleared(())).ok_or(Missing::WebSocketOrigin);
         }
-        if self.always_header && !headers.contains_key(CSRF_HEADER) {
+        if demands_header && !headers.contains_key(CSRF_HEADER) {
             return Err(Missing::Header);
         }
         if origin.is_some_and(|it| !self.admits(it)) {
@@ -222,6 +235,10 @@ mod tests {
         let cleared = |fields: &[(&str, &str)]| rule(true).prove(&request("GET", fields)).map(|_| ());
         assert_eq!(cleared(&[("sec-fetch-site", "same-origin")]), Err(Missing::Header));
         assert_eq!(cleared(&[("sec-fetch-site", "same-origin"), ("x-csrf", "1")]), Ok(()));
+        // But not of those who cannot send it.
+        let events = |fields: &[(&str, &str)]| rule(true).clear_events(&request("GET", fields)).map(|_| ());
+        assert_eq!(events(&[("sec-fetch-site", "same-origin")]), Ok(()));
+        assert_eq!(events(&[("sec-fetch-site", "cross-site")]), Err(Missing::SameOrigin));
     }
 
     #[test]

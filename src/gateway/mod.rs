@@ -11,7 +11,9 @@ mod body;
 pub mod broker;
 mod callback;
 mod circles;
+mod client;
 pub mod cross_origin;
+mod events;
 pub mod files;
 mod frontchannel;
 pub mod headers;
@@ -48,6 +50,8 @@ pub use self::body::{Body, BodyError, NoBody};
 use self::broker::{Broker, RefreshPolicy};
 use self::callback::Redemptions;
 use self::cross_origin::{CrossOrigin, Missing};
+pub use self::events::Events;
+use self::events::Streams;
 pub use self::headers::DownstreamEdits;
 use self::headers::attach;
 use self::logout::{FrontChannel, LogoutSettings};
@@ -206,6 +210,8 @@ pub struct Peer {
 pub enum Decision {
     /// It is answered here.
     Respond(Answer),
+    /// It is answered here, by what is to happen.
+    Events(Box<Events>),
     /// It is forwarded.
     Forward(Box<Forwarding>),
 }
@@ -244,6 +250,9 @@ pub struct Gateway {
     broker: Arc<Broker>,
     redemptions: Redemptions,
     roster: Arc<Roster>,
+    streams: Arc<Streams>,
+    /// The module that pages import, as it is served.
+    client: Bytes,
 }
 
 impl Gateway {
@@ -254,15 +263,24 @@ impl Gateway {
         let (client, refresh) = (Arc::clone(&settings.client), settings.refresh.clone());
         let broker = Broker::new(seams.clone(), Arc::clone(&vault), client, refresh, everyone);
         let site = settings.public_url.origin().ascii_serialization();
-        let client = &settings.client;
+        let by = &settings.client;
         let roster = Arc::new(Roster::new(
             seams.clone(),
             Arc::clone(&vault),
             settings.roster.clone(),
             &settings.session,
-            (&site, client.id.as_str(), client.clock_skew),
+            (&site, by.id.as_str(), by.clock_skew),
         ));
-        Arc::new(Self { seams, settings, vault, broker: Arc::new(broker), redemptions: Redemptions::default(), roster })
+        Arc::new(Self {
+            seams,
+            settings,
+            vault,
+            broker: Arc::new(broker),
+            redemptions: Redemptions::default(),
+            roster,
+            streams: Arc::default(),
+            client: client::served().into(),
+        })
     }
 
     /// Who is signed in, for administrators.
@@ -279,6 +297,9 @@ impl Gateway {
         if let Some(endpoint) = path.as_str().strip_prefix(&self.settings.prefix)
             && (endpoint.is_empty() || endpoint.starts_with('/'))
         {
+            if endpoint == "/session" && events::are_wanted(request) {
+                return self.session_events(request).await;
+            }
             return Decision::Respond(self.endpoint(endpoint, request, body).await);
         }
         let Some(route) = self.settings.routes.find(&path) else {
@@ -326,7 +347,7 @@ impl Gateway {
     /// Our own endpoints.
     async fn endpoint(self: &Arc<Self>, endpoint: &str, request: &Parts, body: &mut dyn Body) -> Answer {
         let allowed: &[Method] = match endpoint {
-            "/login" | "/user" | "/session" | "/client.js" | "/jwks.json" => &[Method::GET, Method::HEAD],
+            "/login" | "/user" | "/session" | "/popup" | "/client.js" | "/jwks.json" => &[Method::GET, Method::HEAD],
             "/callback" if self.settings.client.requests.response_mode == ResponseMode::FormPost => {
                 &[Method::POST, Method::GET, Method::HEAD]
             }
@@ -352,7 +373,8 @@ impl Gateway {
             "/frontchannel-logout" => self.frontchannel_logout(request).await,
             "/backchannel-logout" => self.backchannel_logout(request, body).await,
             "/jwks.json" => self.client_keys(request),
-            _ => reply::script(user::CLIENT, request),
+            "/popup" => reply::landing(&client::landing(), request),
+            _ => reply::script(self.client.clone(), request),
         }
     }
 

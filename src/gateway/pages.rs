@@ -15,6 +15,8 @@ pub(super) struct Page {
     pub(super) links: Vec<(String, String)>,
     /// After how long the page goes on by itself: to an address, or to itself again.
     pub(super) refresh: Option<(Duration, Option<String>)>,
+    /// What runs in it, if anything. Ours, word for word: the page's policy names its hash.
+    pub(super) script: Option<&'static str>,
 }
 
 const STYLE: &str = "\
@@ -36,21 +38,25 @@ impl Page {
             let target = target.as_ref().map_or_else(String::new, |target| format!(";url={}", escape(target)));
             format!("<meta http-equiv=\"refresh\" content=\"{}{target}\">", after.as_secs())
         });
+        let script = self.script.map_or_else(String::new, |script| format!("<script>{script}</script>"));
         let (title, text) = (escape(self.title), escape(&self.text));
         format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\">{refresh}<title>{title}</title>\
-             <style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{text}</p><nav>{links}</nav></main></body></html>"
+             <style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{text}</p><nav>{links}</nav></main>{script}</body></html>"
         )
     }
 }
 
-/// The policy for these pages: nothing is loaded, nothing runs, and only this style applies.
-pub(super) fn content_security_policy() -> String {
-    let style = hash(STYLE);
-    format!(
-        "default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-    )
+impl Page {
+    /// The page's policy: nothing is loaded, only this style applies, and nothing runs but its own script.
+    pub(super) fn content_security_policy(&self) -> String {
+        let script = self.script.map_or_else(String::new, |script| format!(" script-src 'sha256-{}';", hash(script)));
+        let style = hash(STYLE);
+        format!(
+            "default-src 'none'; style-src 'sha256-{style}';{script} frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        )
+    }
 }
 
 /// A page with one form, which it sends by itself.
@@ -131,6 +137,7 @@ mod tests {
             text: "<script>alert('x')</script>\u{0}".to_owned(),
             links: vec![("/?a=\"><script>".to_owned(), "Go".to_owned())],
             refresh: None,
+            script: None,
         };
         let html = page.render();
         assert!(!html.contains("<script"), "{html}");

@@ -2,6 +2,7 @@
 
 mod login_failure;
 mod logout;
+mod module;
 
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use serde_json::{Value, json};
 
 pub use self::login_failure::LoginFailure;
 pub use self::logout::{framed, logged_out, logout_refused, send_on, signed_out_here};
+pub(super) use self::module::{event_stream, landing, script};
 use super::cross_origin::{Missing, wants_page};
 use super::files::Served;
-use super::pages::{self, Page};
+use super::pages::Page;
 use super::return_to::target_of;
 use crate::ledger::protocol::EndReason;
 use crate::oauth::StepUp;
@@ -59,6 +61,8 @@ pub enum Refusal {
     BodyTooLarge,
     /// The header fields are larger than the limit.
     HeadTooLarge,
+    /// The session has as many event streams open as one may have.
+    TooManyStreams,
     /// A login can only be started by a person who goes to it.
     NotANavigation,
     /// A login did not succeed.
@@ -172,6 +176,12 @@ impl Refusal {
                 "The request's header fields are too large",
                 "Clearing the cookies of this site may help.".to_owned(),
             ),
+            Self::TooManyStreams => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-streams",
+                "This session has too many event streams open",
+                "Tabs of one browser can share one, as client.js does.".to_owned(),
+            ),
             Self::NotANavigation => (
                 StatusCode::BAD_REQUEST,
                 "not-a-navigation",
@@ -223,6 +233,7 @@ impl Refusal {
             | Self::BadRequest(_)
             | Self::BodyTooLarge
             | Self::HeadTooLarge
+            | Self::TooManyStreams
             | Self::NotANavigation
             | Self::LoginFailed(_)
             | Self::Internal => {}
@@ -291,6 +302,7 @@ impl Refusal {
             | Self::Method(_)
             | Self::BodyTooLarge
             | Self::HeadTooLarge
+            | Self::TooManyStreams
             | Self::Internal => vec![home],
         };
         let refresh = if let Self::IssuerUnavailable(wait) = self {
@@ -298,7 +310,7 @@ impl Refusal {
         } else {
             None
         };
-        Page { title: problem.title, text: problem.detail.clone(), links, refresh }
+        Page { title: problem.title, text: problem.detail.clone(), links, refresh, script: None }
     }
 }
 
@@ -321,6 +333,7 @@ pub fn bounce(target: &str) -> Answer {
         text: "You are being taken on.".to_owned(),
         links: vec![(target.to_owned(), "Go on".to_owned())],
         refresh: Some((Duration::ZERO, Some(target.to_owned()))),
+        script: None,
     };
     self::page(StatusCode::OK, &page)
 }
@@ -335,13 +348,6 @@ pub fn keys(value: &Value, request: &Parts) -> Answer {
     let mut answer = json(value, request);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
     answer
-}
-
-/// The client module.
-pub fn script(text: &'static str, request: &Parts) -> Answer {
-    let mut answer = own(StatusCode::OK, "text/javascript; charset=utf-8", Bytes::from_static(text.as_bytes()));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    without_body_for_head(answer, request)
 }
 
 /// The answer to a preflight of an allowed origin, which `cors` names.
@@ -383,7 +389,7 @@ pub fn file(served: Served, request: &Parts, prefix: &str) -> Answer {
 
 fn page(status: StatusCode, page: &Page) -> Answer {
     let mut answer = own(status, "text/html; charset=utf-8", page.render().into());
-    if let Ok(policy) = HeaderValue::try_from(pages::content_security_policy()) {
+    if let Ok(policy) = HeaderValue::try_from(page.content_security_policy()) {
         answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
     answer

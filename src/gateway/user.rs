@@ -1,15 +1,16 @@
 //! `GET /bff/user` and `GET /bff/session`: who is signed in, and for how long. Never a token, never a slide.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::Gateway;
 use super::admission::{Absence, Admission, Passport};
+use super::cross_origin::{Cleared, Missing};
 use super::reply::{self, Answer, Refusal};
 use super::route::Access;
-
-/// The module that pages import.
-pub(super) const CLIENT: &str = include_str!("client.js");
+use crate::session::Session;
 
 impl Gateway {
     pub(super) async fn user(&self, request: &Parts) -> Answer {
@@ -20,24 +21,19 @@ impl Gateway {
             if let Some(subject) = &passport.session.identity.original.subject {
                 claims.insert("sub".to_owned(), subject.clone().into());
             }
-            json!({ "claims": claims, "levels": gateway.levels(passport), "session": gateway.times(passport) })
+            json!({ "claims": claims, "levels": gateway.levels(passport), "session": gateway.times(&passport.newest(), passport.unused) })
         })
         .await
     }
 
     pub(super) async fn session(&self, request: &Parts) -> Answer {
-        self.about(request, false, Self::times).await
+        self.about(request, false, |gateway, passport| gateway.times(&passport.newest(), passport.unused)).await
     }
 
     async fn about(&self, request: &Parts, anonymous: bool, tell: impl Fn(&Self, &Passport) -> Value) -> Answer {
         let prefix = &self.settings.prefix;
-        let admission = match self.settings.cross_origin.clear(request, Access::Optional) {
-            Ok(_) => self.identify(&request.headers).await,
-            // Whoever shows no cookie is nobody, wherever the request comes from.
-            Err(_) if !self.vault.is_presented(&request.headers) => Admission::Nobody(Absence::default()),
-            Err(missing) => Admission::Refused(Refusal::CrossSite(missing)),
-        };
-        let mut answer = match admission {
+        let cleared = self.settings.cross_origin.clear(request, Access::Optional);
+        let mut answer = match self.who(request, cleared).await {
             Admission::Admitted(passport) => reply::json(&tell(self, &passport), request),
             Admission::Nobody(_) if anonymous => reply::json(&Value::Null, request),
             Admission::Nobody(absence) => Refusal::NoSession(absence.reason).answer(request, prefix),
@@ -54,11 +50,21 @@ impl Gateway {
         levels.iter().map(|level| json!({ "acr": level.acr, "age": now.since(level.at).as_secs() })).collect()
     }
 
-    /// Whole seconds until each end. A refresh or a request may move the first and the last.
-    fn times(&self, passport: &Passport) -> Value {
+    /// Whose request it is, as far as it may be told.
+    pub(super) async fn who(&self, request: &Parts, cleared: Result<Cleared, Missing>) -> Admission {
+        match cleared {
+            Ok(_) => self.identify(&request.headers).await,
+            // Whoever shows no cookie is nobody, wherever the request comes from.
+            Err(_) if !self.vault.is_presented(&request.headers) => Admission::Nobody(Absence::default()),
+            Err(missing) => Admission::Refused(Refusal::CrossSite(missing)),
+        }
+    }
+
+    /// Whole seconds until each end of a session that is `unused` for so long. A refresh or a request may move the first
+    /// and the last.
+    pub(super) fn times(&self, session: &Session, unused: Duration) -> Value {
         let now = self.seams.clock.now();
-        let session = passport.newest();
-        let idle_ends_in = self.settings.session.idle.saturating_sub(passport.unused);
+        let idle_ends_in = self.settings.session.idle.saturating_sub(unused);
         json!({
             "idle_ends_in": idle_ends_in.min(session.expires().until(now)).as_secs(),
             "ends_in": session.expires().until(now).as_secs(),

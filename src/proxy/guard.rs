@@ -87,6 +87,8 @@ enum Phase {
     Waiting,
     /// A request.
     Serving,
+    /// Somebody who only listens, and comes again when the connection is closed.
+    Listening,
 }
 
 tokio::task_local! {
@@ -97,6 +99,11 @@ tokio::task_local! {
 /// The head of a request has arrived: from now on other limits hold.
 pub(super) fn head_arrived() {
     set(Phase::Serving);
+}
+
+/// From now on nothing is lost if the connection is closed.
+pub(super) fn only_listened_to() {
+    set(Phase::Listening);
 }
 
 /// The request has been answered: the next head is waited for.
@@ -156,22 +163,18 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guard<A> {
 
 /// Returns when a head has been waited for too long, or the server is to stop and nothing is being served.
 async fn overdue(mut phase: watch::Receiver<Phase>, mut shutdown: ShutdownWatch) {
-    while reached(&mut phase, Phase::Waiting).await {
+    while phase.wait_for(|phase| *phase != Phase::Serving).await.is_ok() {
+        let waits = *phase.borrow() == Phase::Waiting;
         let stopping = async { drop(shutdown.wait_for(|stopping| *stopping).await) };
         tokio::select! {
             biased;
-            arrived = reached(&mut phase, Phase::Serving) => if !arrived {
+            changed = phase.changed() => if changed.is_err() {
                 break;
             },
             () = stopping => return,
-            () = tokio::time::sleep(KEEP_ALIVE) => return,
+            () = tokio::time::sleep(KEEP_ALIVE), if waits => return,
         }
     }
     // The connection is done, and with it the other branch.
     std::future::pending().await
-}
-
-/// Waits for a phase; returns whether it was reached, or the connection is done.
-async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) -> bool {
-    phase.wait_for(|phase| *phase == wanted).await.is_ok()
 }

@@ -105,6 +105,7 @@ impl ProxyHttp for Shell {
         };
         match decision {
             Decision::Respond(answer) => local::respond(session, answer).await.map(|()| true),
+            Decision::Events(events) => local::stream(session, *events).await.map(|()| true),
             Decision::Forward(forwarding) => {
                 if follow::is_stream(session.req_header()) {
                     session.set_read_timeout(Some(STREAM_IDLE));

@@ -44,6 +44,8 @@ pub struct SessionPolicy {
     pub idle: Duration,
     /// A session is over this long after its login, whatever happens.
     pub absolute: Duration,
+    /// A page is warned this long before its session is over, or at a fifth of the limit if that is less.
+    pub warn: Duration,
     /// The claims of the ID token that the session keeps and `/bff/user` shows.
     pub claims: Vec<String>,
     /// A refresh starts this long before the access token expires, or at a third of its lifetime if that is less.

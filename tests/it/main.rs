@@ -19,6 +19,8 @@ mod config;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod frontchannel;
 #[cfg(test)]
 mod health;

@@ -71,6 +71,10 @@ impl World {
                 tracing::debug!(status = answer.status().as_u16(), body = ?answer.body(), "answered here");
                 return Answer { status: answer.status(), headers: answer.headers().clone(), forwarded: false };
             }
+            Decision::Events(events) => {
+                let head = events.head();
+                return Answer { status: head.status(), headers: head.headers().clone(), forwarded: false };
+            }
             Decision::Forward(forwarding) => forwarding,
         };
         loop {

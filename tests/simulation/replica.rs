@@ -120,6 +120,7 @@ fn settings() -> Settings {
             // Longer than any clock is wrong here.
             idle: Duration::from_secs(3 * 3600),
             absolute: Duration::from_secs(12 * 3600),
+            warn: Duration::from_secs(60),
             claims: Vec::new(),
             ahead: Duration::from_secs(60),
         },

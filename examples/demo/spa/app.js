@@ -1,7 +1,7 @@
-// The whole app. All that it knows of signing in is the five functions that it imports from Vestibule.
+// The whole app. All that it knows of signing in is the six functions that it imports from Vestibule.
 
 import { look } from "./witness.js";
-import { fetch as call, login, logout, onSessionChange, user } from "/bff/client.js";
+import { fetch as call, login, logout, onSessionChange, onSessionEvent, user } from "/bff/client.js";
 
 const TOKEN_LIFETIME = 30;
 const BURST = 20;
@@ -20,6 +20,9 @@ at("call").addEventListener("click", () => callOnce());
 at("burst").addEventListener("click", () => callAtOnce());
 at("plant").addEventListener("click", () => plant());
 onSessionChange(() => showUser());
+onSessionEvent(({ type, reason, seconds }) => {
+  if (type === "expiring") note(`The session ends in ${seconds} s${reason === "idle" ? " unless it is used" : ""}.`);
+});
 
 sessionStorage.removeItem("planted");
 setInterval(() => at("steady").checked && callOnce(), STEADY_MS);

@@ -41,6 +41,7 @@ pub fn signed_out_here(away: &str) -> Answer {
             .to_owned(),
         links: vec![(away.to_owned(), "Go on".to_owned())],
         refresh: None,
+        script: None,
     };
     super::page(StatusCode::ACCEPTED, &page)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fantoccini::Locator;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
-use vestibule::clock::SystemClock;
+use vestibule::clock::{Clock, SystemClock};
 
 use crate::api::{Api, Guard};
 use crate::issuer::{Endpoint, Issuer, Login, Options};
@@ -22,12 +22,12 @@ use crate::support::recorder::Recorder;
 use crate::support::site::{Ground, Texts, Vestibule};
 
 /// The running parts.
-struct Stage {
+pub(super) struct Stage {
     url: String,
-    issuer: Issuer,
+    pub(super) issuer: Issuer,
     api: Api,
     recorder: Recorder,
-    chromium: Chromium,
+    pub(super) chromium: Chromium,
     _vestibule: Vestibule,
 }
 
@@ -38,6 +38,11 @@ impl Stage {
 
     /// The same with lines put into the configuration.
     async fn with(texts: &Texts<'_>) -> Self {
+        Self::start_with(Arc::new(SystemClock::default()), Duration::from_secs(5), texts).await
+    }
+
+    /// The stage at the time of `clock`, where access tokens live for so long.
+    pub(super) async fn start_with(clock: Arc<dyn Clock>, access_token_ttl: Duration, texts: &Texts<'_>) -> Self {
         let chromium = Chromium::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let recorder = Recorder::start(listener.local_addr().unwrap()).await;
@@ -46,7 +51,8 @@ impl Stage {
         let options = Options {
             redirect_uris: vec![format!("{url}/bff/callback")],
             post_logout_redirect_uris: vec![format!("{url}/bff/logout/return")],
-            access_token_ttl: Duration::from_secs(5),
+            access_token_ttl,
+            clock: Arc::clone(&clock),
             login: Login::Page,
             ..Options::default()
         };
@@ -61,25 +67,25 @@ impl Stage {
             client_secret: &client_secret,
             api: &api.url(),
             files: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo/spa"),
-            clock: Arc::new(SystemClock::default()),
+            clock,
         };
         let vestibule = ground.build(texts).await;
         Self { url, issuer, api, recorder, chromium, _vestibule: vestibule }
     }
 
-    fn at(&self, path: &str) -> String {
+    pub(super) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
     /// Signs in as a person does: a button, a form on another site, and back.
-    async fn sign_in(&self) {
+    pub(super) async fn sign_in(&self) {
         self.click("#sign-in").await;
         self.click("button[value=ada]").await;
         self.shows("#who", "Ada").await;
         assert_eq!(self.address().await, self.at("/"), "no code and no state stay in the address bar");
     }
 
-    async fn click(&self, css: &str) {
+    pub(super) async fn click(&self, css: &str) {
         let appears = async {
             loop {
                 // Hidden until the page knows who is there, and gone again when another page is on its way.
@@ -97,7 +103,7 @@ impl Stage {
     }
 
     /// Waits until an element's text contains `wanted`.
-    async fn shows(&self, css: &str, wanted: &str) {
+    pub(super) async fn shows(&self, css: &str, wanted: &str) {
         let mut shown = String::new();
         let appears = async {
             while !shown.contains(wanted) {

@@ -143,7 +143,12 @@ impl Connection {
         Ok(())
     }
 
-    async fn line(&mut self) -> Result<String> {
+    /// One line with its end.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended within it.
+    pub(crate) async fn line(&mut self) -> Result<String> {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).await?;
         if line.last() == Some(&b'\n') {

@@ -62,6 +62,8 @@ pub(crate) struct Texts<'a> {
     pub(crate) session: &'a str,
     pub(crate) refresh: &'a str,
     pub(crate) client: &'a str,
+    /// The lines of `[ledger]`; none for one in memory.
+    pub(crate) ledger: &'a str,
 }
 
 /// What is done with an issuer.
@@ -83,12 +85,14 @@ pub(crate) struct Plan {
     pub(crate) client: String,
     /// What is done with the issuer before anybody asks it.
     pub(crate) before: Option<Preparation>,
+    /// The lines of `[ledger]`; none for one in memory.
+    pub(crate) ledger: String,
 }
 
 impl Plan {
     fn texts(&self) -> Texts<'_> {
-        let Self { top, more, server, session, refresh, client, .. } = self;
-        Texts { top, more, server, session, refresh, client }
+        let Self { top, more, server, session, refresh, client, ledger, .. } = self;
+        Texts { top, more, server, session, refresh, client, ledger }
     }
 }
 
@@ -169,7 +173,7 @@ impl Site {
 }
 
 impl Ground<'_> {
-    /// Starts it, with a memory ledger and a key of its own.
+    /// Starts it, with a key of its own.
     pub(crate) async fn build(self, texts: &Texts<'_>) -> Vestibule {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("dist")).unwrap();
@@ -186,6 +190,7 @@ impl Ground<'_> {
     fn configuration(&self, texts: &Texts<'_>) -> String {
         let Self { url, issuer, client_id, api, files, .. } = self;
         let Texts { top, server, session, refresh, client, .. } = texts;
+        let ledger = if texts.ledger.is_empty() { "backend = \"memory\"" } else { texts.ledger };
         let more = texts.more.replace("{api}", api);
         format!(
             r#"
@@ -204,7 +209,7 @@ impl Ground<'_> {
             [refresh]
             {refresh}
             [ledger]
-            backend = "memory"
+            {ledger}
             [[route]]
             path = "/api/"
             upstream = "{api}"
