@@ -25,6 +25,8 @@ mod message;
 pub mod options;
 #[path = "issuer/pages.rs"]
 mod pages;
+#[path = "issuer/proof.rs"]
+mod proof;
 #[path = "issuer/script.rs"]
 mod script;
 #[path = "issuer/serving.rs"]
@@ -37,6 +39,7 @@ mod tests;
 #[path = "issuer/token.rs"]
 mod token;
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -50,7 +53,8 @@ use vestibule::clock::Clock;
 pub use self::backchannel::Told;
 pub use self::book::{Rotation, User};
 pub use self::message::{Endpoint, Fields, Received};
-pub use self::options::{Login, Options};
+pub use self::options::{Login, Options, Pushed};
+pub use self::proof::Proof;
 pub use self::script::{Document, Script};
 
 use self::book::{Book, Terms};
@@ -114,6 +118,11 @@ impl Issuer {
     pub fn register(&self, redirect_uri: &str, post_logout_redirect_uri: &str) {
         lock(&self.inner.redirect_uris).push(redirect_uri.to_owned());
         lock(&self.inner.post_logout_redirect_uris).push(post_logout_redirect_uri.to_owned());
+    }
+
+    /// Registers the keys that the client signs its assertions with: the content of its JWK set.
+    pub fn register_client_keys(&self, set: &Value) {
+        *lock(&self.inner.client_keys) = set["keys"].clone();
     }
 
     /// Registers where the client is told that a sign-in is over (OpenID Connect Back-Channel Logout). From now on signing
@@ -266,6 +275,11 @@ struct Inner {
     post_logout_redirect_uris: Mutex<Vec<String>>,
     backchannel_logout_uri: Mutex<Option<String>>,
     frontchannel_logout_uri: Mutex<Option<String>>,
+    client_keys: Mutex<Value>,
+    /// Authorization requests that have been pushed and not been used.
+    pushed: Mutex<HashMap<String, Fields>>,
+    /// The names of the assertions that were taken: none is taken twice.
+    assertions: Mutex<BTreeSet<String>>,
     /// The sign-ins that have ended and of which the client has not been told yet.
     untold: Mutex<Vec<Map<String, Value>>>,
     told: Mutex<Vec<Option<Told>>>,
@@ -286,6 +300,9 @@ impl Inner {
             post_logout_redirect_uris: Mutex::new(options.post_logout_redirect_uris.clone()),
             backchannel_logout_uri: Mutex::default(),
             frontchannel_logout_uri: Mutex::default(),
+            client_keys: Mutex::default(),
+            pushed: Mutex::default(),
+            assertions: Mutex::default(),
             untold: Mutex::default(),
             told: Mutex::default(),
             script: Script::default(),
@@ -300,6 +317,7 @@ impl Inner {
             Endpoint::Authorize => authorize::authorize(self, request),
             Endpoint::Token => token::token(self, request),
             Endpoint::Revoke => token::revoke(self, request),
+            Endpoint::Push => authorize::push(self, request),
             Endpoint::EndSession => logout::end_session(self, request),
             Endpoint::Userinfo => token::userinfo(self, request),
         }
@@ -314,7 +332,7 @@ impl Inner {
     fn metadata(&self) -> Map<String, Value> {
         let at = |endpoint: Endpoint| json!(format!("{}{}", self.url, endpoint.path()));
         let announce = self.options.announce;
-        let ways = json!(["client_secret_basic", "client_secret_post"]);
+        let ways = json!(self.options.proof.methods());
         let mut metadata = Map::new();
         let mut state = |name: &str, value: Value| metadata.insert(name.to_owned(), value);
         state("issuer", json!(self.url));
@@ -323,7 +341,7 @@ impl Inner {
         state("userinfo_endpoint", at(Endpoint::Userinfo));
         state("jwks_uri", at(Endpoint::Jwks));
         state("response_types_supported", json!(["code"]));
-        state("response_modes_supported", json!(["query"]));
+        state("response_modes_supported", json!(["query", "form_post"]));
         state("grant_types_supported", json!(["authorization_code", "refresh_token"]));
         state("subject_types_supported", json!(["public"]));
         state("id_token_signing_alg_values_supported", json!(["ES256"]));
@@ -343,12 +361,17 @@ impl Inner {
             state("revocation_endpoint", at(Endpoint::Revoke));
             state("revocation_endpoint_auth_methods_supported", ways);
         }
+        if announce.pushed != Pushed::No {
+            state("pushed_authorization_request_endpoint", at(Endpoint::Push));
+            state("require_pushed_authorization_requests", json!(announce.pushed == Pushed::Required));
+        }
         metadata
     }
 
-    const fn is_offered(&self, endpoint: Endpoint) -> bool {
+    fn is_offered(&self, endpoint: Endpoint) -> bool {
         match endpoint {
             Endpoint::Revoke => self.options.announce.revocation,
+            Endpoint::Push => self.options.announce.pushed != Pushed::No,
             Endpoint::EndSession => self.options.announce.end_session,
             Endpoint::Discovery | Endpoint::Jwks | Endpoint::Authorize | Endpoint::Token | Endpoint::Userinfo => true,
         }

@@ -147,32 +147,30 @@ impl Gateway {
             tracing::error!("logins are to be lodged at the issuer, but it has no place for that: change issuer.par");
             return Err(Refusal::LoginFailed(LoginFailure::Misbehaved));
         };
-        let refusal = match self.seams.server.send(request, LODGING).await {
+        let (failure, is_a_no) = match self.seams.server.send(request, LODGING).await {
             Ok(response) => match asked.pushed(client, &response) {
                 Ok(url) => {
                     self.broker.health().accepted();
                     return Ok(url);
                 }
                 Err(error) => {
-                    let status = response.status().as_u16();
-                    tracing::warn!(%error, status, required = pushing == Pushing::Required, "a login cannot be lodged");
-                    let refusal = Refusal::LoginFailed(LoginFailure::of(&error));
-                    if error.is_a_no() {
-                        tracing::info!(target: "audit", event = "login.failed", reason = ?LoginFailure::of(&error));
-                        return Err(refusal);
-                    }
-                    refusal
+                    tracing::warn!(%error, status = response.status().as_u16(), "a login cannot be lodged");
+                    let is_a_no = error.is_a_no();
+                    let failure = if is_a_no { LoginFailure::of(&error) } else { LoginFailure::Misbehaved };
+                    (Refusal::LoginFailed(failure), is_a_no)
                 }
             },
             Err(error) => {
-                tracing::warn!(%error, required = pushing == Pushing::Required, "a login cannot be lodged");
-                Refusal::IssuerUnavailable(Duration::from_secs(2))
+                tracing::warn!(%error, "a login cannot be lodged");
+                (Refusal::IssuerUnavailable(Duration::from_secs(2)), false)
             }
         };
-        match pushing {
-            Pushing::Required => Err(refusal),
-            Pushing::Preferred | Pushing::No => Ok(asked.url()),
+        if pushing == Pushing::Required || is_a_no {
+            tracing::info!(target: "audit", event = "login.failed", reason = ?failure);
+            return Err(failure);
         }
+        tracing::warn!("the browser carries the login itself, which this issuer allows");
+        Ok(asked.url())
     }
 
     /// Where a login starts that leads back to `return_to`.

@@ -18,6 +18,7 @@ pub mod files;
 mod frontchannel;
 pub mod headers;
 pub mod health;
+mod jwks;
 mod login;
 pub mod logout;
 mod opened;
@@ -375,14 +376,6 @@ impl Gateway {
             "/jwks.json" => self.client_keys(request),
             "/popup" => reply::landing(&client::landing(), request),
             _ => reply::script(self.client.clone(), request),
-        }
-    }
-
-    /// The public halves of the keys that we sign with, for the authorization server (`jwks_uri` of the registration).
-    fn client_keys(&self, request: &Parts) -> Answer {
-        match &self.settings.client.keys {
-            Some(keys) => reply::keys(&keys.published(), request),
-            None => Refusal::NoRoute.answer(request, &self.settings.prefix),
         }
     }
 

@@ -20,13 +20,22 @@ fn world() -> TempDir {
     let write = |name: &str, text: &str| std::fs::write(world.path().join(name), text).unwrap();
     write("client_secret", &format!("{SECRET}\n"));
     write("session.key", &format!("{KEY}\n"));
+    let (key, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let certificate = rcgen::CertificateParams::new(["spa-bff".to_owned()]).unwrap().self_signed(&key).unwrap();
+    write("client.pem", &certificate.pem());
+    write("client.key", &key.serialize_pem());
+    write("other.key", &other.serialize_pem());
     std::fs::create_dir(world.path().join("dist")).unwrap();
     world
 }
 
 fn load(text: &str, world: &Path) -> Result<Config, Problems> {
     let text = text.replace("/run/secrets/", "");
-    Config::from_toml(&text, world, |name| (name == "CLIENT_SECRET").then(|| SECRET.to_owned()))
+    Config::from_toml(&text, world, |name| match name {
+        "CLIENT_SECRET" => Some(SECRET.to_owned()),
+        "CLIENT_KEY" => std::fs::read_to_string(world.join("client.key")).ok(),
+        _ => None,
+    })
 }
 
 fn report(text: &str) -> String {
@@ -371,7 +380,57 @@ fn each_mistake_is_told_by_itself() {
         ("[server]", "max_body_bytes = 0", "server.max_body_bytes", "0 is out of range"),
         ("[server]", "drain = 99999999999999999999", "line 4", "the number is out of range"),
         ("[server]", "drain = -1", "server.drain", "-1 is no such amount"),
-        ("[issuer]", "client_auth = \"none\"", "issuer.client_auth", "write \"basic\" or \"post\""),
+        ("[issuer]", "client_auth = \"jwt\"", "issuer.client_auth", "write \"basic\" or \"post\""),
+        ("[issuer]", "client_auth = \"none\"", "issuer.client_secret", "not used with client_auth = \"none\""),
+        ("[issuer]", "client_keys = []", "issuer.client_keys", "the list is empty"),
+        ("[issuer]", "client_keys = [{ file = \"nowhere\" }]", "issuer.client_keys[1]", "cannot be read"),
+        (
+            "[issuer]",
+            "client_keys = [{ file = \"client_secret\" }]",
+            "issuer.client_keys[1]",
+            "private key in PEM form",
+        ),
+        ("[issuer]", "client_keys = [{ file = \"client.pem\" }]", "issuer.client_keys[1]", "private key in PEM form"),
+        (
+            "[issuer]",
+            "client_keys = [{ file = \"client.key\" }, { env = \"CLIENT_KEY\" }]",
+            "issuer.client_keys[2]",
+            "the same key",
+        ),
+        ("[issuer]", "assertion_audience = \"issuer\"", "issuer.assertion_audience", "nothing is asserted"),
+        ("[issuer]", "assertion_typ = \"JWT\"", "issuer.assertion_typ", "nothing is asserted"),
+        ("[issuer]", "mtls = { certificate = \"client.pem\" }", "issuer.mtls", "or its key is missing"),
+        (
+            "[issuer]",
+            "mtls = { certificate = \"nowhere\", key = { file = \"client.key\" } }",
+            "issuer.mtls",
+            "cannot be read",
+        ),
+        (
+            "[issuer]",
+            "mtls = { certificate = \"client.key\", key = { file = \"client.key\" } }",
+            "issuer.mtls",
+            "holds no certificate",
+        ),
+        (
+            "[issuer]",
+            "mtls = { certificate = \"client.pem\", key = { file = \"client.pem\" } }",
+            "issuer.mtls",
+            "holds no private key",
+        ),
+        (
+            "[issuer]",
+            "mtls = { certificate = \"client.pem\", key = { file = \"other.key\" } }",
+            "issuer.mtls",
+            "is not the key of the certificate",
+        ),
+        ("[issuer]", "par = \"yes\"", "issuer.par", "write \"auto\" or \"always\" or \"never\""),
+        ("[issuer]", "jar = true", "issuer.jar", "list a key in issuer.client_keys"),
+        ("[issuer]", "resource = [\"/api\"]", "issuer.resource", "is not an absolute URI"),
+        ("[issuer]", "resource = [\"https://api.test/#a\"]", "issuer.resource", "has a fragment"),
+        ("[issuer]", "audience = \"\"", "issuer.audience", "is no audience"),
+        ("[issuer]", "claims_request = \"[]\"", "issuer.claims_request", "not a JSON object"),
+        ("[issuer]", "response_mode = \"fragment\"", "issuer.response_mode", "write \"query\" or \"form_post\""),
         ("[issuer]", "clock_skew = \"10m\"", "issuer.clock_skew", "from 0 to 300"),
         ("[issuer]", "scopes = [\"profile\"]", "issuer.scopes", "\"openid\" is not among them"),
         ("[issuer]", "protocol = \"saml\"", "issuer.protocol", "write \"openid\" or \"oauth\""),
@@ -409,6 +468,77 @@ fn each_mistake_is_told_by_itself() {
         assert!(report.starts_with(&format!("{key}: ")) && report.contains(told), "{line}: {report}");
         assert_eq!(report.lines().count(), 1, "{report}");
     }
+}
+
+/// The minimal configuration of a client without a secret.
+fn without_secret(lines: &str) -> String {
+    let secret = MINIMAL.lines().find(|line| line.starts_with("client_secret")).unwrap();
+    MINIMAL.replace(secret, lines)
+}
+
+#[test]
+fn each_way_to_authenticate_says_what_it_needs() {
+    // CAJ-03, MTLS-2-01
+    for (lines, told) in [
+        ("client_auth = \"post\"", "issuer.client_secret: is missing; write { file = \"…\" } or { env = \"…\" }"),
+        (
+            "client_auth = \"private_key_jwt\"",
+            "issuer.client_keys: is missing; write [{ file = \"…\" }], and make the file with \
+             `openssl genpkey -algorithm ed25519`",
+        ),
+        (
+            "client_auth = \"tls_client_auth\"",
+            "issuer.mtls: is missing; write { certificate = \"…\", key = { file = \"…\" } }",
+        ),
+        (
+            "client_auth = \"private_key_jwt\"\nclient_keys = [{ file = \"session.key\" }]",
+            "issuer.client_keys[1]: it is no private key of a kind that is signed with here; name a private key in PEM \
+             form: P-256 or Ed25519 in PKCS #8, or RSA of 2048 to 4096 bits",
+        ),
+        (
+            "client_auth = \"tls_client_auth\"\nmtls = { certificate = \"client.pem\" }",
+            "issuer.mtls: the certificate or its key is missing; write { certificate = \"…\", key = { file = \"…\" } }",
+        ),
+    ] {
+        assert_eq!(report(&without_secret(lines)), told);
+    }
+    let world = world();
+    let keys = "client_auth = \"private_key_jwt\"\nclient_keys = [{ file = \"client.key\" }, { file = \"other.key\" }]";
+    let identity = "mtls = { certificate = \"client.pem\", key = { env = \"CLIENT_KEY\" } }";
+    for (lines, warning) in [
+        (keys.to_owned(), ""),
+        (
+            format!("{keys}\nassertion_audience = \"token_endpoint\""),
+            "issuer.assertion_audience is \"token_endpoint\": ",
+        ),
+        (format!("client_auth = \"self_signed_tls_client_auth\"\n{identity}"), ""),
+        (format!("{keys}\n{identity}\njar = true\nresponse_mode = \"form_post\""), ""),
+        ("client_auth = \"none\"".to_owned(), "issuer.client_auth is \"none\": "),
+    ] {
+        let config =
+            load(&without_secret(&lines), world.path()).unwrap_or_else(|problems| panic!("{lines}: {problems}"));
+        let warnings = config.warnings.join("\n");
+        assert_eq!(
+            (warnings.is_empty(), warnings.starts_with(warning)),
+            (warning.is_empty(), true),
+            "{lines}: {warnings}"
+        );
+        let printed = format!("{config:?}");
+        let key = std::fs::read_to_string(world.path().join("client.key")).unwrap();
+        assert!(!printed.contains(key.lines().nth(1).unwrap()), "{printed}");
+    }
+}
+
+#[test]
+fn a_posted_answer_needs_a_site_with_tls() {
+    // FP-01
+    let text = MINIMAL.replace("https://app.example.com", "http://localhost:8080").replace("0.0.0.0", "127.0.0.1");
+    let text = text.replacen("[issuer]", "[issuer]\nresponse_mode = \"form_post\"", 1);
+    assert_eq!(
+        report(&text),
+        "issuer.response_mode: a form from another site brings no cookie along over plain http; write \"query\", or an \
+         https address in server.public_url"
+    );
 }
 
 #[test]

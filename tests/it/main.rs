@@ -11,7 +11,11 @@ mod api;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod authorization_requests;
+#[cfg(test)]
 mod backchannel;
+#[cfg(test)]
+mod client_auth;
 #[cfg(test)]
 mod clock_steps;
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use cookie::Cookie;
-use serde_json::{Map, Value};
+use ring::rand::SecureRandom;
+use serde_json::{Map, Value, json};
 use url::Url;
 use vestibule::clock::Timestamp;
 
 use super::book::{Authentication, Grant, Granted, User};
-use super::message::{Fields, Received, page_reply, see_other};
+use super::message::{Fields, Received, json_reply, page_reply, refusal, see_other};
+use super::options::Pushed;
+use super::proof::authenticate;
 use super::serving::lock;
 use super::{Document, Inner, Login, pages};
 
@@ -20,9 +23,25 @@ pub(super) const LOGIN_COOKIE: &str = "demo-issuer-login";
 /// What is wrong with the client or its redirect URI is told to the person, because sending the browser on would make
 /// this an open redirector; everything else is told to the client (RFC 6749 section 4.1.2.1).
 pub(super) fn authorize(inner: &Inner, request: &Received) -> Response {
+    let broken = |why| page_reply(StatusCode::BAD_REQUEST, pages::problem("This sign-in link is broken", why));
+    let pushed;
+    let is_offered = inner.options.announce.pushed != Pushed::No;
+    let request = match request.query.get("request_uri").filter(|_| is_offered) {
+        Some(reference) => match lock(&inner.pushed).remove(reference) {
+            Some(query) => {
+                pushed = Received { query, ..request.clone() };
+                &pushed
+            }
+            None => return broken("It has been used before, or was never made."),
+        },
+        None if inner.options.announce.pushed == Pushed::Required && request.method == Method::GET => {
+            return broken("It was not announced beforehand.");
+        }
+        None => request,
+    };
     let client = match client(inner, &request.query) {
         Ok(client) => client,
-        Err(why) => return page_reply(StatusCode::BAD_REQUEST, pages::problem("This sign-in link is broken", why)),
+        Err(why) => return broken(why),
     };
     if is_from_elsewhere(request) {
         let why = "The form was sent by another site.";
@@ -45,6 +64,30 @@ pub(super) fn authorize(inner: &Inner, request: &Received) -> Response {
     }
 }
 
+/// The endpoint for pushed authorization requests (RFC 9126 section 2).
+pub(super) fn push(inner: &Inner, request: &Received) -> Response {
+    if let Err(stranger) = authenticate(inner, request) {
+        return stranger.reply();
+    }
+    let refuse = |description| refusal(StatusCode::BAD_REQUEST, "invalid_request", description);
+    if request.form.get("request_uri").is_some() {
+        return refuse("a request_uri cannot be pushed");
+    }
+    let fields = request.form.without(&["client_secret", "client_assertion", "client_assertion_type"]);
+    if let Err(why) = client(inner, &fields) {
+        return refuse(why);
+    }
+    let mut name = [0; 32];
+    if ring::rand::SystemRandom::new().fill(&mut name).is_err() {
+        return refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "no random bytes");
+    }
+    let reference =
+        format!("urn:ietf:params:oauth:request_uri:{}", base64_simd::URL_SAFE_NO_PAD.encode_to_string(name));
+    lock(&inner.pushed).insert(reference.clone(), fields);
+    let body = [("request_uri".to_owned(), json!(reference)), ("expires_in".to_owned(), json!(60))];
+    json_reply(StatusCode::CREATED, Map::from_iter(body))
+}
+
 /// The value of the issuer's own cookie.
 pub(super) fn login_cookie(request: &Received) -> Option<String> {
     Cookie::split_parse(request.header(header::COOKIE)?)
@@ -63,6 +106,8 @@ struct Client<'a> {
     redirect_uri: &'a str,
     target: Url,
     state: Option<&'a str>,
+    /// Whether the response comes in a form.
+    posts: bool,
 }
 
 fn client<'a>(inner: &Inner, query: &'a Fields) -> Result<Client<'a>, &'static str> {
@@ -78,7 +123,8 @@ fn client<'a>(inner: &Inner, query: &'a Fields) -> Result<Client<'a>, &'static s
         .filter(|uri| lock(&inner.redirect_uris).iter().any(|registered| registered == uri))
         .ok_or("It names a return address that is not registered here.")?;
     let target = Url::parse(redirect_uri).map_err(|_| "The registered return address is no URL.")?;
-    Ok(Client { redirect_uri, target, state: query.get("state") })
+    let posts = query.get("response_mode") == Some("form_post");
+    Ok(Client { redirect_uri, target, state: query.get("state"), posts })
 }
 
 impl Client<'_> {
@@ -95,6 +141,11 @@ impl Client<'_> {
             answer.insert("iss".to_owned(), inner.url.as_str().into());
         }
         inner.script.edited(Document::AuthorizationResponse, &mut answer);
+        if self.posts {
+            let fields: Vec<(&str, &str)> =
+                answer.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
+            return page_reply(StatusCode::OK, pages::handing_over(self.target.as_str(), &fields));
+        }
         let mut target = self.target.clone();
         let texts = answer.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
         target.query_pairs_mut().extend_pairs(texts);
@@ -147,8 +198,8 @@ impl Asked {
         if query.get("response_type") != Some("code") {
             return refuse("unsupported_response_type", "response_type must be code");
         }
-        if query.get("response_mode").is_some_and(|mode| mode != "query") {
-            return refuse("invalid_request", "response_mode must be query");
+        if query.get("response_mode").is_some_and(|mode| !["query", "form_post"].contains(&mode)) {
+            return refuse("invalid_request", "response_mode must be query or form_post");
         }
         if query.get("code_challenge_method") != Some("S256") || query.get("code_challenge").is_none() {
             return refuse("invalid_request", "a code_challenge by the method S256 is needed");

@@ -21,6 +21,8 @@ pub enum Endpoint {
     Token,
     /// `POST /revoke`
     Revoke,
+    /// `POST /par`
+    Push,
     /// `GET` and `POST /end-session`
     EndSession,
     /// `GET` and `POST /userinfo`
@@ -29,8 +31,16 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Discovery, Self::Jwks, Self::Authorize, Self::Token, Self::Revoke, Self::EndSession, Self::Userinfo];
+    pub const ALL: [Self; 8] = [
+        Self::Discovery,
+        Self::Jwks,
+        Self::Authorize,
+        Self::Token,
+        Self::Revoke,
+        Self::Push,
+        Self::EndSession,
+        Self::Userinfo,
+    ];
 
     /// Its path below the issuer's URL.
     pub const fn path(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Endpoint {
             Self::Authorize => "/authorize",
             Self::Token => "/token",
             Self::Revoke => "/revoke",
+            Self::Push => "/par",
             Self::EndSession => "/end-session",
             Self::Userinfo => "/userinfo",
         }
@@ -52,7 +63,7 @@ impl Endpoint {
     pub(super) const fn methods(self) -> &'static [Method] {
         match self {
             Self::Discovery | Self::Jwks => &[Method::GET],
-            Self::Token | Self::Revoke => &[Method::POST],
+            Self::Token | Self::Revoke | Self::Push => &[Method::POST],
             Self::Authorize | Self::EndSession | Self::Userinfo => &[Method::GET, Method::POST],
         }
     }
@@ -117,6 +128,16 @@ impl Fields {
             .find_map(|(name, mut rest)| rest.any(|other| other == name).then_some(name))
     }
 
+    /// The names that there are, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// All but those with these names.
+    pub(super) fn without(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(name, _)| !names.contains(&name.as_str())).cloned().collect())
+    }
+
     pub(super) fn encoded(&self) -> String {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
     }
@@ -141,6 +162,12 @@ pub(super) fn json_reply(status: StatusCode, body: Map<String, Value>) -> Respon
 pub(super) fn refusal(status: StatusCode, error: &str, description: &str) -> Response {
     let body = [("error", json!(error)), ("error_description", json!(description))];
     json_reply(status, body.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Says how a client may prove who it is, or what it may do.
+pub(super) fn challenge(mut response: Response, with: &'static str) -> Response {
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(with));
+    response
 }
 
 /// A page for a person.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use vestibule::clock::{Clock, SystemClock};
 use vestibule::secret::Secret;
 
-use super::{Rotation, User};
+use super::{Proof, Rotation, User};
 
 /// How an [`Issuer`](super::Issuer) behaves. The default is a strict server that is easy to test against.
 pub struct Options {
@@ -16,7 +16,9 @@ pub struct Options {
     pub host: String,
     /// The one client that is registered.
     pub client_id: String,
-    /// Its secret, accepted as `client_secret_basic` and `client_secret_post`.
+    /// How it proves who it is.
+    pub proof: Proof,
+    /// Its secret.
     pub client_secret: Secret<String>,
     /// Where sign-ins may return to; compared as exact strings. See also [`Issuer::register`](super::Issuer::register).
     pub redirect_uris: Vec<String>,
@@ -44,6 +46,7 @@ impl Default for Options {
             port: 0,
             host: "127.0.0.1".to_owned(),
             client_id: "spa-bff".to_owned(),
+            proof: Proof::Secret,
             // Every character that a careless encoding would damage (RFC 6749 section 2.3.1).
             client_secret: Secret::new("canary-s3cret:%+& ü/=".to_owned()),
             redirect_uris: Vec::new(),
@@ -68,7 +71,7 @@ pub enum Login {
     Automatic(User),
 }
 
-/// Optional parts of the protocol. By default all of them are there.
+/// Optional parts of the protocol. By default all of them are there, but for pushed requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Announce {
     /// `iss` in authorization responses (RFC 9207).
@@ -77,10 +80,23 @@ pub struct Announce {
     pub end_session: bool,
     /// Token revocation (RFC 7009).
     pub revocation: bool,
+    /// Pushed authorization requests (RFC 9126).
+    pub pushed: Pushed,
+}
+
+/// Whether clients push their authorization requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// They cannot.
+    No,
+    /// They may.
+    Offered,
+    /// They have to.
+    Required,
 }
 
 impl Default for Announce {
     fn default() -> Self {
-        Self { issuer_parameter: true, end_session: true, revocation: true }
+        Self { issuer_parameter: true, end_session: true, revocation: true, pushed: Pushed::No }
     }
 }

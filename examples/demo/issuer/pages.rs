@@ -17,6 +17,22 @@ pub(super) fn sign_in(query: &str, hint: &str) -> String {
     page("Sign in", "Who are you today? No password here: this identity provider is a stage prop.", &form)
 }
 
+/// Hands the answer over to the application, by a form (OAuth 2.0 Form Post Response Mode). Without a script it needs a
+/// click.
+pub(super) fn handing_over(target: &str, fields: &[(&str, &str)]) -> String {
+    let field = |(name, value): &(&str, &str)| {
+        format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">\n", escape(name), escape(value))
+    };
+    let fields: String = fields.iter().map(field).collect();
+    let form = format!(
+        r#"<form method="post" action="{target}">
+{fields}<button class="loud">Go on</button>
+</form>"#,
+        target = escape(target),
+    );
+    page("You are signed in", "One click takes you back to the application.", &form)
+}
+
 /// Asks whether to sign out, where the client could not show that it may do so by itself.
 pub(super) fn confirm_sign_out(query: &str) -> String {
     let form = format!(

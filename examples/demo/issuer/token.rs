@@ -3,14 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
-use base64_simd::STANDARD;
 use serde_json::{Map, Value, json};
-use vestibule::secret::constant_time_eq;
 
 use super::book::{Grant, Issued, Refused};
-use super::message::{Received, bare, json_reply, refusal};
+use super::message::{Received, bare, challenge, json_reply, refusal};
+use super::proof::authenticate;
 use super::serving::lock;
 use super::signing::half_hash;
 use super::{Document, Inner};
@@ -80,53 +79,6 @@ pub(super) fn userinfo(inner: &Inner, request: &Received) -> Response {
     }
 }
 
-/// Why a client is not believed.
-enum Stranger {
-    ProvenTwice,
-    Unproven,
-}
-
-impl Stranger {
-    fn reply(&self) -> Response {
-        match self {
-            Self::ProvenTwice => {
-                refusal(StatusCode::BAD_REQUEST, "invalid_request", "the client proves itself in two ways")
-            }
-            Self::Unproven => {
-                let refused = refusal(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret");
-                challenge(refused, "Basic realm=\"issuer\"")
-            }
-        }
-    }
-}
-
-/// Asks the client for its secret: in the header or in the form, and not in both (RFC 6749 section 2.3.1).
-fn authenticate(inner: &Inner, request: &Received) -> Result<(), Stranger> {
-    let form = (request.form.get("client_id"), request.form.get("client_secret"));
-    let presented = match (request.credential("basic"), form) {
-        (Some(_), (_, Some(_))) => return Err(Stranger::ProvenTwice),
-        (Some(basic), _) => basic_credentials(basic),
-        (None, (Some(id), Some(secret))) => Some((id.to_owned(), secret.to_owned())),
-        (None, _) => None,
-    };
-    let options = &inner.options;
-    let is_known = presented.is_some_and(|(id, secret)| {
-        id == options.client_id && constant_time_eq(secret.as_bytes(), options.client_secret.expose().as_bytes())
-    });
-    if is_known { Ok(()) } else { Err(Stranger::Unproven) }
-}
-
-/// Both halves are form-encoded before they are joined.
-fn basic_credentials(encoded: &str) -> Option<(String, String)> {
-    let joined = String::from_utf8(STANDARD.decode_to_vec(encoded).ok()?).ok()?;
-    let decode = |half: &str| {
-        let spaced = half.replace('+', " ");
-        percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
-    };
-    let (id, secret) = joined.split_once(':')?;
-    Some((decode(id)?, decode(secret)?))
-}
-
 fn tokens(inner: &Inner, issued: &Issued) -> io::Result<Response> {
     let Issued { access_token, refresh_token, grant } = issued;
     let mut body = Map::new();
@@ -180,9 +132,4 @@ fn profile(grant: &Grant) -> Map<String, Value> {
         claims.insert("email_verified".to_owned(), json!(true));
     }
     claims
-}
-
-fn challenge(mut response: Response, with: &'static str) -> Response {
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(with));
-    response
 }

@@ -1,6 +1,7 @@
 //! Against `oidc-provider`: refresh tokens are good once, a second use kills the grant without grace, access tokens live
 //! for seconds, and the API asks the server itself which of them are good.
 
+mod client_auth;
 mod logout;
 pub(super) mod site;
 

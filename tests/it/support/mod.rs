@@ -1,5 +1,6 @@
 //! What the integration tests stand on: a browser, its rivals on the wire, and real programs started for one test.
 
+pub(crate) mod authority;
 pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod chromium;

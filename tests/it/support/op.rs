@@ -18,8 +18,20 @@ pub(crate) struct Options {
     pub(crate) client_id: String,
     /// Its secret.
     pub(crate) client_secret: String,
-    /// `client_secret_basic` or `client_secret_post`; the other is refused.
+    /// The one way that the client may authenticate by; every other is refused.
     pub(crate) client_authentication: &'static str,
+    /// Where the client's keys are; https, but asked over http where it is this machine.
+    pub(crate) jwks_uri: Option<String>,
+    /// The client's certificate in PEM form, for `self_signed_tls_client_auth`.
+    pub(crate) client_certificate: Option<String>,
+    /// The name in the client's certificate, for `tls_client_auth`.
+    pub(crate) client_certificate_name: Option<String>,
+    /// With it the server also listens with TLS, and checks certificates there.
+    pub(crate) tls: Option<ServerTls>,
+    /// Whether logins have to be lodged beforehand.
+    pub(crate) require_pushed: bool,
+    /// Whether logins have to be signed.
+    pub(crate) require_signed: bool,
     /// Where a login may end.
     pub(crate) redirect_uris: Vec<String>,
     /// Where a logout may end.
@@ -38,8 +50,16 @@ pub(crate) struct Options {
     pub(crate) refresh_tokens: RefreshTokens,
     /// The form of the access tokens.
     pub(crate) access_tokens: AccessTokens,
-    /// The audience of JWT access tokens.
+    /// The audience of JWT access tokens for which no resource was asked.
     pub(crate) audience: String,
+}
+
+/// What the server shows in TLS and whom it trusts there, in PEM form.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ServerTls {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) ca: String,
 }
 
 /// What a refresh does to the refresh token.
@@ -81,6 +101,12 @@ impl Options {
             client_id: "vestibule".to_owned(),
             client_secret: "a secret with + and / and : and % in it".to_owned(),
             client_authentication: "client_secret_basic",
+            jwks_uri: None,
+            client_certificate: None,
+            client_certificate_name: None,
+            tls: None,
+            require_pushed: false,
+            require_signed: false,
             redirect_uris: vec![format!("{public_url}/bff/callback")],
             post_logout_redirect_uris: vec![format!("{public_url}/bff/logout/return")],
             backchannel_logout_uri: None,

@@ -64,6 +64,10 @@ pub(crate) struct Texts<'a> {
     pub(crate) client: &'a str,
     /// The lines of `[ledger]`; none for one in memory.
     pub(crate) ledger: &'a str,
+    /// How the client shows who it is; empty for its secret.
+    pub(crate) credentials: &'a str,
+    /// Files beside the configuration, by their names.
+    pub(crate) beside: &'a [(String, String)],
 }
 
 /// What is done with an issuer.
@@ -87,12 +91,18 @@ pub(crate) struct Plan {
     pub(crate) before: Option<Preparation>,
     /// The lines of `[ledger]`; none for one in memory.
     pub(crate) ledger: String,
+    /// How the client shows who it is; empty for its secret.
+    pub(crate) credentials: String,
+    /// Whether the site says that people reach it by https. What stands before it and ends TLS is then for the test to be.
+    pub(crate) behind_tls: bool,
+    /// Files beside the configuration, by their names.
+    pub(crate) beside: Vec<(String, String)>,
 }
 
 impl Plan {
     fn texts(&self) -> Texts<'_> {
-        let Self { top, more, server, session, refresh, client, ledger, .. } = self;
-        Texts { top, more, server, session, refresh, client, ledger }
+        let Self { top, more, server, session, refresh, client, ledger, credentials, beside, .. } = self;
+        Texts { top, more, server, session, refresh, client, ledger, credentials, beside }
     }
 }
 
@@ -105,7 +115,12 @@ impl Site {
         Self::planned(Plan::default()).await
     }
 
-    pub(crate) async fn planned(mut plan: Plan) -> Self {
+    pub(crate) async fn planned(plan: Plan) -> Self {
+        Self::prepared(plan, async |_| {}).await
+    }
+
+    /// The same, once `prepare` has done something to the issuer that Vestibule has not heard of yet.
+    pub(crate) async fn prepared(mut plan: Plan, prepare: impl AsyncFnOnce(&Issuer)) -> Self {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             rustls::crypto::ring::default_provider().install_default().ok();
         }
@@ -113,9 +128,10 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let url = format!("http://localhost:{}", address.port());
+        let public = if plan.behind_tls { url.replace("http://", "https://") } else { url.clone() };
         let options = Options {
-            redirect_uris: vec![format!("{url}/bff/callback")],
-            post_logout_redirect_uris: vec![format!("{url}/bff/logout/return")],
+            redirect_uris: vec![format!("{public}/bff/callback")],
+            post_logout_redirect_uris: vec![format!("{public}/bff/logout/return")],
             clock: Arc::clone(&clock) as Arc<_>,
             ..std::mem::take(&mut plan.issuer)
         };
@@ -124,11 +140,12 @@ impl Site {
         if let Some(before) = plan.before.take() {
             before(&issuer);
         }
+        prepare(&issuer).await;
         let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
 
         let ground = Ground {
             listener,
-            url: &url,
+            url: &public,
             issuer: issuer.url(),
             client_id: "spa-bff",
             client_secret: &client_secret,
@@ -179,6 +196,9 @@ impl Ground<'_> {
         std::fs::create_dir(folder.path().join("dist")).unwrap();
         std::fs::write(folder.path().join("dist/index.html"), "<!doctype html><title>App</title>").unwrap();
         std::fs::write(folder.path().join("client_secret"), self.client_secret).unwrap();
+        for (name, text) in texts.beside {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         let key = KeyRing::generate_text(&*vestibule::server::random(), self.clock.now());
         std::fs::write(folder.path().join("session.key"), key).unwrap();
         let text = self.configuration(texts);
@@ -192,6 +212,10 @@ impl Ground<'_> {
         let Texts { top, server, session, refresh, client, .. } = texts;
         let ledger = if texts.ledger.is_empty() { "backend = \"memory\"" } else { texts.ledger };
         let more = texts.more.replace("{api}", api);
+        let credentials = match texts.credentials {
+            "" => "client_secret = { file = \"client_secret\" }",
+            other => other,
+        };
         format!(
             r#"
             {top}
@@ -201,7 +225,7 @@ impl Ground<'_> {
             [issuer]
             url = "{issuer}"
             client_id = "{client_id}"
-            client_secret = {{ file = "client_secret" }}
+            {credentials}
             {client}
             [session]
             keys = [{{ file = "session.key" }}]

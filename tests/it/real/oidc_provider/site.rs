@@ -33,6 +33,23 @@ pub(super) struct RealSite {
     _vestibule: Vestibule,
 }
 
+/// Where a Vestibule will listen, behind a recorder.
+pub(super) struct Place {
+    listener: TcpListener,
+    recorder: Recorder,
+    /// The address that browsers use.
+    pub(super) url: String,
+}
+
+impl Place {
+    pub(super) async fn find() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let recorder = Recorder::start(listener.local_addr().unwrap()).await;
+        let url = format!("http://localhost:{}", recorder.address().port());
+        Self { listener, recorder, url }
+    }
+}
+
 impl RealSite {
     /// The strictest server: rotation, no grace, tokens that live for five seconds.
     pub(super) async fn start() -> Self {
@@ -41,12 +58,38 @@ impl RealSite {
 
     /// The same with changed options.
     pub(super) async fn with(change: impl FnOnce(&mut Options)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let recorder = Recorder::start(listener.local_addr().unwrap()).await;
-        let url = format!("http://localhost:{}", recorder.address().port());
-        let mut options = Options::new(&url);
+        Self::told(change, &Texts::default()).await
+    }
+
+    /// The same with further lines in the configuration.
+    pub(super) async fn told(change: impl FnOnce(&mut Options), texts: &Texts<'_>) -> Self {
+        let place = Place::find().await;
+        let mut options = Options::new(&place.url);
         change(&mut options);
         let provider = Arc::new(OidcProvider::start(&options).await);
+        Self::at_place(place, &options, provider, texts).await
+    }
+
+    /// The same, where people are said to come by https: TLS would end before it.
+    pub(super) async fn behind_tls(
+        mut place: Place,
+        options: &Options,
+        provider: Arc<OidcProvider>,
+        texts: &Texts<'_>,
+    ) -> Self {
+        place.url = place.url.replace("http://", "https://");
+        Self::at_place(place, options, provider, texts).await
+    }
+
+    /// A Vestibule at its place, for a server that runs already.
+    pub(super) async fn at_place(
+        place: Place,
+        options: &Options,
+        provider: Arc<OidcProvider>,
+        texts: &Texts<'_>,
+    ) -> Self {
+        let Place { listener, recorder, url } = place;
+        let options = options.clone();
         let api = TokenApi::start(Arc::clone(&provider)).await;
         let ground = Ground {
             listener,
@@ -58,7 +101,7 @@ impl RealSite {
             files: "dist",
             clock: Arc::new(SystemClock::default()),
         };
-        let vestibule = ground.build(&Texts::default()).await;
+        let vestibule = ground.build(texts).await;
         Self { url, options, provider, api, recorder, _vestibule: vestibule }
     }
 

@@ -1,6 +1,6 @@
 // The authorization server itself: oidc-provider, strict about everything, with a user who always agrees.
 
-import { createPublicKey, generateKeyPairSync, randomUUID, verify } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, randomUUID, verify, X509Certificate } from 'node:crypto';
 
 import Provider from 'oidc-provider';
 
@@ -12,16 +12,17 @@ const AGREE_TO_LOGOUT = '/agree-to-logout';
 
 /**
  * Makes the provider for `issuer`. The members of `options` are described where the tests fill them in, in
- * `tests/it/support/op.rs`.
+ * `tests/it/support/op.rs`. `tlsUrl` is where the same server checks certificates, if it does.
  */
-export function makeProvider(issuer, options) {
+export function makeProvider(issuer, options, tlsUrl) {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const signingKey = { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), alg: 'RS256', use: 'sig' };
 
   const provider = new Provider(issuer, {
     adapter: unboundedAdapter(),
     clients: [clientOf(options)],
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+    clientAuthMethods: [options.clientAuthentication],
+    ...(tlsUrl && { discovery: { mtls_endpoint_aliases: aliasesAt(tlsUrl) } }),
     jwks: { keys: [signingKey] },
     cookies: { keys: [randomUUID()] },
     // With any tolerance an expired token goes on working.
@@ -52,13 +53,26 @@ export function makeProvider(issuer, options) {
       introspection: { enabled: true },
       backchannelLogout: { enabled: true },
       rpInitiatedLogout: { enabled: true, logoutSource: agreeToLogout },
+      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requirePushed },
+      requestObjects: { enabled: true, requireSignedRequestObject: options.requireSigned },
+      ...(tlsUrl && {
+        mTLS: {
+          enabled: true,
+          tlsClientAuth: true,
+          selfSignedTlsClientAuth: true,
+          getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
+          certificateAuthorized: (ctx) => ctx.socket.authorized === true,
+          certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_san_dns'
+            && ctx.socket.getPeerX509Certificate().checkHost(expected) !== undefined,
+        },
+      }),
       resourceIndicators: {
         enabled: options.accessTokens === 'jwt',
         defaultResource: () => options.audience,
         useGrantedResource: () => true,
-        getResourceServerInfo: () => ({
+        getResourceServerInfo: (ctx, resource) => ({
           scope: 'api',
-          audience: options.audience,
+          audience: resource,
           accessTokenTTL: options.accessTokenSeconds,
           accessTokenFormat: 'jwt',
           jwt: { sign: { alg: 'RS256' } },
@@ -67,7 +81,8 @@ export function makeProvider(issuer, options) {
     },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
     // Its own fetch refuses to speak to loopback, where all the clients of these tests live.
-    fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
+    // It takes keys from https alone; TLS ends before the clients of these tests.
+    fetch: (url, { dispatcher, ...rest }) => fetch(String(url).replace(/^https:\/\/localhost/, 'http://localhost'), rest),
   });
 
   provider.use((ctx, next) => postAgreement(options, ctx, next));
@@ -75,10 +90,28 @@ export function makeProvider(issuer, options) {
   return { provider, isActive: (token) => isActive(provider, createPublicKey(privateKey), token) };
 }
 
+/** The endpoints that a client has to be known at, where certificates are checked. */
+function aliasesAt(url) {
+  return {
+    token_endpoint: `${url}/token`,
+    revocation_endpoint: `${url}/token/revocation`,
+    pushed_authorization_request_endpoint: `${url}/request`,
+  };
+}
+
+/** The key of a certificate, with the certificate: what a client registers that signs its own. */
+function keyOf(pem) {
+  const certificate = new X509Certificate(pem);
+  return { ...certificate.publicKey.export({ format: 'jwk' }), x5c: [certificate.raw.toString('base64')] };
+}
+
 function clientOf(options) {
   return {
     client_id: options.clientId,
-    client_secret: options.clientSecret,
+    ...(options.clientAuthentication.startsWith('client_secret_') && { client_secret: options.clientSecret }),
+    ...(options.jwksUri && { jwks_uri: options.jwksUri }),
+    ...(options.clientCertificate && { jwks: { keys: [keyOf(options.clientCertificate)] } }),
+    ...(options.clientCertificateName && { tls_client_auth_san_dns: options.clientCertificateName }),
     token_endpoint_auth_method: options.clientAuthentication,
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],

@@ -6,6 +6,7 @@
 // so that it never outlives the test that started it.
 
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 
 import { TokenEndpoint } from './faults.mjs';
 import { makeProvider } from './provider.mjs';
@@ -21,11 +22,13 @@ process.stdin.on('close', () => process.exit(0)).resume();
 const options = JSON.parse(process.argv[2]);
 const server = createServer();
 const issuer = await bindBelowTheEphemeralPorts(server);
-const { provider, isActive } = makeProvider(issuer, options);
+const tlsServer = options.tls && await tlsServerOf(options.tls);
+const { provider, isActive } = makeProvider(issuer, options, tlsServer?.url);
 const tokens = new TokenEndpoint();
 // Koa runs what is attached first outermost, and the provider's own routes last.
 tokens.attach(provider);
 server.on('request', provider.callback());
+tlsServer?.server.on('request', provider.callback());
 
 const control = createServer((request, response) => {
   obey(request).then(
@@ -35,6 +38,13 @@ const control = createServer((request, response) => {
 });
 await listen(control, 0);
 process.stdout.write(`${JSON.stringify({ issuer, control: urlOf(control) })}\n`);
+
+/** Listens with TLS, where clients may show a certificate: the provider judges it. */
+async function tlsServerOf({ certificate, key, ca }) {
+  const tls = createTlsServer({ cert: certificate, key, ca, requestCert: true, rejectUnauthorized: false });
+  await listen(tls, 0);
+  return { server: tls, url: `https://localhost:${tls.address().port}` };
+}
 
 /** Carries out one order from the control port. */
 async function obey(request) {
