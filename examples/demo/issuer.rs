@@ -122,7 +122,7 @@ impl Issuer {
 
     /// Registers the keys that the client signs its assertions with: the content of its JWK set.
     pub fn register_client_keys(&self, set: &Value) {
-        *lock(&self.inner.client_keys) = set["keys"].clone();
+        *lock(&self.inner.client_keys) = set.get("keys").cloned().unwrap_or_default();
     }
 
     /// Registers where the client is told that a sign-in is over (OpenID Connect Back-Channel Logout). From now on signing

@@ -45,12 +45,15 @@ impl ClientKeys {
     }
 }
 
+/// Algorithms with their names (RFC 7518 section 3.1, RFC 8037), the best first.
+type Algorithms = &'static [(&'static str, Algorithm)];
+
 /// One private key, with what is public of it. It prints nothing that is secret.
 #[derive(Debug)]
 pub struct ClientKey {
     id: String,
     /// What it can sign by, the best first.
-    algorithms: &'static [(&'static str, Algorithm)],
+    algorithms: Algorithms,
     secret: EncodingKey,
     public: Jwk,
 }
@@ -76,7 +79,7 @@ impl ClientKey {
     /// # Errors
     /// If it is none of these.
     pub fn from_pem(pem: &[u8]) -> Result<Self, InvalidClientKey> {
-        let kinds: [(Result<EncodingKey, _>, &'static [(&'static str, Algorithm)]); 3] = [
+        let kinds: [(Result<EncodingKey, _>, Algorithms); 3] = [
             (EncodingKey::from_ec_pem(pem), &[("ES256", Algorithm::ES256)]),
             (EncodingKey::from_ed_pem(pem).map(without_public_half), &[("EdDSA", Algorithm::EdDSA)]),
             (EncodingKey::from_rsa_pem(pem), &[("PS256", Algorithm::PS256), ("RS256", Algorithm::RS256)]),

@@ -84,22 +84,24 @@ fn asserts(inner: &Inner, assertion: &str) -> Option<()> {
     let read = |part| serde_json::from_slice::<Value>(&decode(part)?).ok();
     let (header, claims) = (read(header)?, read(claims)?);
     let keys = lock(&inner.client_keys);
-    let key = keys.as_array()?.iter().find(|key| key["kid"] == header["kid"] && key["alg"] == header["alg"])?;
-    let member = |name: &str| decode(key[name].as_str()?);
-    let (algorithm, public): (&dyn VerificationAlgorithm, _) = match header["alg"].as_str()? {
+    let key = keys.as_array()?.iter().find(|key| ["kid", "alg"].iter().all(|it| key.get(it) == header.get(it)))?;
+    let member = |name: &str| decode(text(key, name)?);
+    let (algorithm, public): (&dyn VerificationAlgorithm, _) = match text(&header, "alg")? {
         "ES256" => (&ECDSA_P256_SHA256_FIXED, [vec![4], member("x")?, member("y")?].concat()),
         "EdDSA" => (&ED25519, member("x")?),
         _ => return None,
     };
     UnparsedPublicKey::new(algorithm, public).verify(signed.as_bytes(), &decode(signature)?).ok()?;
     let (now, id) = (inner.clock.now().as_secs(), inner.options.client_id.as_str());
-    let holds = claims["iss"] == id
-        && claims["sub"] == id
-        && claims["aud"] == inner.url.as_str()
-        && claims["iat"].as_u64()? <= now
-        && claims["exp"].as_u64()? > now;
-    let is_new = lock(&inner.assertions).insert(claims["jti"].as_str()?.to_owned());
+    let says = |name: &str, value: &str| text(&claims, name) == Some(value);
+    let at = |name: &str| claims.get(name).and_then(Value::as_u64);
+    let holds = says("iss", id) && says("sub", id) && says("aud", &inner.url) && at("iat")? <= now && at("exp")? > now;
+    let is_new = lock(&inner.assertions).insert(text(&claims, "jti")?.to_owned());
     (holds && is_new).then_some(())
+}
+
+fn text<'v>(object: &'v Value, name: &str) -> Option<&'v str> {
+    object.get(name)?.as_str()
 }
 
 fn by_secret(inner: &Inner, request: &Received) -> Result<(), Stranger> {
