@@ -171,7 +171,11 @@ impl Gateway {
 
     /// Waits for the refresh of a session, for a request that has `waited` already, and asks once more how its result
     /// stands: meanwhile the session may have ended, or moved on.
-    async fn successor(&self, session: &Arc<Session>, waited: Duration) -> Result<Arc<Session>, Box<Admission>> {
+    pub(super) async fn successor(
+        &self,
+        session: &Arc<Session>,
+        waited: Duration,
+    ) -> Result<Arc<Session>, Box<Admission>> {
         let slot = self.broker.depart(session);
         let newer = match self.broker.arrival(slot, waited).await {
             Landing::Advanced(newer) => newer,

@@ -1,6 +1,7 @@
 //! A request on its way to an upstream: what it carries there, and what its answer carries back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
@@ -19,7 +20,7 @@ use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
 use crate::oauth::StepUp;
 use crate::session::cookies::SetCookies;
-use crate::session::{Carried, Session};
+use crate::session::{Carried, Freshness, Session};
 
 /// The gateway's live handle on one forwarded request.
 #[derive(Debug)]
@@ -174,7 +175,17 @@ impl Forwarding {
         if newest.generation == used.generation
             && self.gateway.seams.ledger.standing(used.id, used.generation) != Standing::Behind
         {
-            return Verdict::Pass;
+            let policy = &self.gateway.settings.session;
+            if used.freshness(policy.ahead, self.gateway.seams.clock.now()) != Freshness::Spent {
+                return Verdict::Pass;
+            }
+            // It was good when it left, and has expired on its way: the refresh beside the request is worth waiting for.
+            match self.gateway.successor(used, Duration::ZERO).await {
+                Ok(newer) if newer.generation > used.generation => passport.session = newer,
+                Ok(_) | Err(_) => return Verdict::Pass,
+            }
+            self.repeated = true;
+            return Verdict::Repeat;
         }
         // Whatever has been fetched since, the session may have ended since, too.
         match self.gateway.broker.resolve(Carried::Body(Box::new(Session::clone(&newest)))).await {
