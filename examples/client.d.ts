@@ -8,6 +8,8 @@ declare module "*/bff/client.js" {
   export interface User {
     /** The claims that `session.claims` chooses, and `sub`: always, but with a server of `protocol = "oauth"`. */
     claims: { sub: string; [name: string]: unknown };
+    /** How the person has authenticated, the last time at the end: with which class, if the server says, and when. */
+    levels: { acr: string | null; age: number }[];
     session: Times;
   }
 

@@ -428,6 +428,15 @@ test("a 401 that is not Vestibule's says nothing about the session", async () =>
   assert.deepEqual(heard, []);
 });
 
+test("an API that demands a stronger login has ended no session", async () => {
+  const { tab, heard } = await listening();
+  browser.answers = [problem(401, { login: "/bff/login?acr_values=gold", acr_values: "gold" })];
+  const answer = await tab.fetch("https://app.test/api/a");
+  assert.equal((await answer.json()).acr_values, "gold");
+  await settle();
+  assert.deepEqual(heard, []);
+});
+
 test("another tab's word is checked with the server", async () => {
   const { tab, heard } = await listening();
   browser.answers = [known("ada")];

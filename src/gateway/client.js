@@ -38,7 +38,7 @@ export async function logout() {
 export async function fetch(input, init) {
   const turn = ++asked;
   const { answer, problem } = await call(input, init);
-  if (problem?.status === 401) learn(turn, null, problem.reason, true);
+  if (problem?.reason !== undefined) learn(turn, null, problem.reason, true);
   return answer;
 }
 

@@ -54,7 +54,8 @@ impl Page {
         let script = self.script.map_or_else(String::new, |script| format!(" script-src 'sha256-{}';", hash(script)));
         let style = hash(STYLE);
         format!(
-            "default-src 'none'; style-src 'sha256-{style}';{script} frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+            "default-src 'none'; style-src 'sha256-{style}';{script} frame-ancestors 'none'; base-uri 'none'; \
+             form-action 'self'"
         )
     }
 }
