@@ -28,6 +28,7 @@ async fn signing(keys: &[String], client: &str) -> Site {
         credentials: format!("client_auth = \"private_key_jwt\"\nclient_keys = [{}]", files.join(", ")),
         beside: names.into_iter().zip(keys.iter().cloned()).collect(),
         client: client.to_owned(),
+        more: "[logout]\norder = \"before\"".to_owned(),
         ..Plan::default()
     })
     .await;

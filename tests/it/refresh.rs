@@ -238,6 +238,32 @@ async fn temporary_trouble_at_the_token_endpoint_ends_no_session() {
 }
 
 #[tokio::test]
+async fn a_token_that_expires_on_its_way_costs_no_401() {
+    // BT-3.1-01
+    let site = Site::start().await;
+    let browser = site.signed_in().await;
+    site.pass(TOKEN_SECONDS - 20);
+    let (refresh, api) = (Hold::default(), Hold::default());
+    site.issuer.script().next(Endpoint::Token, Act::usual().wait_first(&refresh));
+    site.api.next(Act::usual().wait_first(&api));
+    let mut call = beside(browser.fetch(Method::GET, &site.at("/api/orders")));
+    refresh.arrived().await;
+    api.arrived().await;
+    // It left with a good token, whose successor is on its way.
+    site.pass(20);
+    api.release();
+    assert!(timeout(Duration::from_millis(300), &mut call).await.is_err(), "it waits for the successor");
+    refresh.release();
+    assert_eq!(call.await.unwrap().status, 200);
+    assert_eq!((site.issuer.refreshes(), site.issuer.reuses(), site.api.calls()), (1, 0, 2));
+    // A good token that the API does not take is no reason to ask for another.
+    let calls = site.issuer.token_calls();
+    site.api.next(Act::instead(401, "no"));
+    assert_eq!(site.call(&browser).await.status, 401);
+    assert_eq!(site.issuer.token_calls(), calls);
+}
+
+#[tokio::test]
 async fn a_dead_refresh_token_ends_the_session_once_and_without_a_storm() {
     // BBA-6.1-13, BCP-4.14-05
     let site = Site::start().await;

@@ -76,7 +76,7 @@ async fn a_challenge_that_would_open_a_dialog_is_taken_off() {
         ("Negotiate", None),
         ("Bearer realm=\"a\", Basic realm=\"b\"", None),
         ("DPoP algs=\"ES256\"", None),
-        ("Bearer error=\"insufficient_scope\"", Some("Bearer error=\"insufficient_scope\"")),
+        ("Bearer error=\"invalid_token\"", Some("Bearer error=\"invalid_token\"")),
     ];
     for (challenge, expected) in challenges {
         site.api.next(Act::instead(401, "").header("www-authenticate", challenge));

@@ -77,6 +77,7 @@ async fn behind_a_gate(client: &Issued, authority: &Authority, aliases: &'static
             ("client.key".to_owned(), client.key.clone()),
             ("ca.pem".to_owned(), authority.certificate.clone()),
         ],
+        more: "[logout]\norder = \"before\"".to_owned(),
         ..Plan::default()
     };
     let gate = Arc::new(Mutex::new(None));

@@ -126,7 +126,7 @@ impl Fault {
 fn no_documents(good: &str, elsewhere: &str) -> Vec<(&'static str, Act, &'static [&'static str])> {
     const NO_OBJECT: &[&str] = &["not a JSON object"];
     const HTML: &[&str] = &["an HTML page", "not a JSON object"];
-    const STATUS: &[&str] = &["neither 200 nor a refusal", "not 200"];
+    const STATUS: &[&str] = &["neither success nor a refusal", "not 200"];
     const BROKEN: &[&str] = &["there is no usable answer"];
     let json = |act: Act| act.header("content-type", "application/json");
     let utf_16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();

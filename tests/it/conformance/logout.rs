@@ -68,7 +68,8 @@ async fn oidcc_client_test_rp_init_logout() {
     let asked = site.issuer.script().requests_to(Endpoint::EndSession).pop().unwrap();
     let hint = asked.query.get("id_token_hint").unwrap().to_owned();
     assert!(site.issuer.canaries().contains(&hint), "byte for byte an ID token that was issued");
-    assert_eq!(asked.query.get("post_logout_redirect_uri"), Some(site.at("/").as_str()));
+    let back = site.at("/bff/logout/return");
+    assert_eq!(asked.query.get("post_logout_redirect_uri"), Some(back.as_str()));
     assert_eq!(site.issuer.told().len(), 1, "the back channel is used too");
     site.stop().await;
 }
@@ -79,7 +80,7 @@ async fn comes_back_with(query: &str) {
     let browser = accepted(&site).await;
     let away = sign_out(&site, &browser).await;
     browser.navigate(away.as_str()).await;
-    let page = browser.follow(&site.at(&format!("/{query}"))).await;
+    let page = browser.follow(&site.at(&format!("/bff/logout/return{query}"))).await;
     assert_eq!((page.status, page.url.path()), (200, "/"), "{}", page.text());
     assert_eq!(site.call(&browser).await.status, 401);
     site.stop().await;

@@ -17,6 +17,9 @@ fn key(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
     rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_pem()
 }
 
+/// Nobody follows the way to the server's own logout here.
+const REVOKED_AT_ONCE: &str = "[logout]\norder = \"before\"";
+
 /// Signs in, refreshes once, signs out, and sees that the server has nothing to complain about.
 async fn lives_and_ends(site: &RealSite) {
     let before = site.provider.stats().await;
@@ -50,11 +53,17 @@ async fn a_client_signs_and_changes_its_key_without_a_pause() {
     let (old, new) = (key(&rcgen::PKCS_ECDSA_P256_SHA256), key(&rcgen::PKCS_ED25519));
     let files = [("old.pem".to_owned(), old), ("new.pem".to_owned(), new)];
     let client = "require_iss = true";
-    let texts = |credentials: &'static str| Texts { credentials, beside: &files, client, ..Texts::default() };
+    let texts = |credentials: &'static str| Texts {
+        credentials,
+        beside: &files,
+        client,
+        more: REVOKED_AT_ONCE,
+        ..Texts::default()
+    };
     let (before, after) = (Place::find().await, Place::find().await);
     let mut options = Options::new(&before.url);
     options.redirect_uris.push(format!("{}/bff/callback", after.url));
-    options.post_logout_redirect_uris.push(format!("{}/", after.url));
+    options.post_logout_redirect_uris.push(format!("{}/bff/logout/return", after.url));
     options.client_authentication = "private_key_jwt";
     options.require_pushed = true;
     // The server reads the keys once, while the new one is second, and may keep them for an hour.
@@ -87,7 +96,7 @@ async fn logins_are_signed_by_way_of_the_browser_and_inside_a_push() {
         ("jar = true", true, ["client_id", "request_uri"]),
     ] {
         let client = format!("client_keys = [{{ file = \"key.pem\" }}]\n{client}");
-        let texts = Texts { client: &client, beside: &files, ..Texts::default() };
+        let texts = Texts { client: &client, beside: &files, more: REVOKED_AT_ONCE, ..Texts::default() };
         let place = Place::find().await;
         let mut options = Options::new(&place.url);
         options.require_signed = required;
@@ -110,7 +119,7 @@ async fn tokens_are_for_the_resource_that_is_configured_also_after_a_refresh() {
     // RI-2-01, RI-2.1-01
     let resource = "https://api.example.test/orders";
     let client = format!("resource = [\"{resource}\"]");
-    let texts = Texts { client: &client, ..Texts::default() };
+    let texts = Texts { client: &client, more: REVOKED_AT_ONCE, ..Texts::default() };
     let site = RealSite::told(|options| options.access_tokens = AccessTokens::Jwt, &texts).await;
     lives_and_ends(&site).await;
     let tokens = site.api.tokens();
@@ -133,7 +142,7 @@ async fn with_certificate(way: &'static str, authority: &Authority, client: &Iss
         "client_auth = \"{way}\"\nca_file = \"ca.pem\"\n\
          mtls = {{ certificate = \"client.pem\", key = {{ file = \"client.key\" }} }}"
     );
-    let texts = Texts { credentials: &credentials, beside: &files, ..Texts::default() };
+    let texts = Texts { credentials: &credentials, beside: &files, more: REVOKED_AT_ONCE, ..Texts::default() };
     let change = |options: &mut Options| {
         let Issued { certificate, key } = authority.issue("localhost");
         options.tls = Some(ServerTls { certificate, key, ca: authority.certificate.clone() });
@@ -179,7 +188,7 @@ async fn an_answer_that_the_servers_page_posts_finishes_a_login() {
     let (url, public) = (place.url.clone(), place.url.replace("http://", "https://"));
     let options = Options::new(&public);
     let provider = Arc::new(OidcProvider::start(&options).await);
-    let texts = Texts { client: "response_mode = \"form_post\"", ..Texts::default() };
+    let texts = Texts { client: "response_mode = \"form_post\"", more: REVOKED_AT_ONCE, ..Texts::default() };
     let _site = RealSite::behind_tls(place, &options, provider, &texts).await;
     let away = plain_client().get(format!("{url}/bff/login?return_to=/orders")).send().await.unwrap();
     let cookie = away.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
