@@ -48,7 +48,7 @@ pub enum Over {
     Unsure,
 }
 
-/// Watches over one session. See the [module](self).
+/// Watches over one session, for as long as something of it is open.
 pub struct Vigil {
     gateway: Arc<Gateway>,
     session: Arc<Session>,
