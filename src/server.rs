@@ -25,7 +25,7 @@ use crate::ledger::memory::MemoryStore;
 use crate::ledger::redis::{RedisSettings, RedisSettingsError, RedisStore};
 use crate::ledger::{Ledger, Store};
 use crate::oauth::ResponseMode;
-use crate::proxy::{Connections, Guard, Peers, Shell};
+use crate::proxy::{Connections, Guard, Peers, Shell, Streams};
 use crate::secret::Random;
 use crate::session::keyring::Sealer;
 use crate::session::vault::Vault;
@@ -211,7 +211,7 @@ impl Server {
         };
 
         let engine = http_proxy(&engine_conf(), Shell::new(gateway, Arc::clone(&peers), limits));
-        let guard = Guard::new(engine, limits);
+        let guard = Guard::new(Streams::new(engine, limits), limits);
         let connections = guard.connections();
         let (shutdown, watched) = watch::channel(false);
         let mut listening = Service::new("vestibule".to_owned(), guard);
@@ -361,11 +361,14 @@ async fn open_routes(config: &Config, service: &Tasks) -> Result<RouteTable, Sta
     let mut routes = Vec::new();
     for route in &config.routes {
         let target = match &route.target {
-            TargetSettings::Upstream { url, connect_timeout, read_timeout } => Target::Upstream(Arc::new(Upstream {
-                url: url.clone(),
-                connect_timeout: *connect_timeout,
-                read_timeout: *read_timeout,
-            })),
+            TargetSettings::Upstream { url, connect_timeout, read_timeout, http2 } => {
+                Target::Upstream(Arc::new(Upstream {
+                    url: url.clone(),
+                    connect_timeout: *connect_timeout,
+                    read_timeout: *read_timeout,
+                    http2: *http2,
+                }))
+            }
             TargetSettings::Files { folder, max_bytes } => {
                 let files = Arc::new(Files::open(folder, *max_bytes).await.map_err(StartError::Files)?);
                 let watched = Arc::clone(&files);

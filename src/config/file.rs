@@ -25,6 +25,7 @@ pub(super) struct RawServer {
     pub(super) drain: Option<Amount>,
     pub(super) workers: Option<Amount>,
     pub(super) connections: Option<Amount>,
+    pub(super) http2: Option<bool>,
 }
 
 /// `[issuer]`
@@ -145,6 +146,7 @@ pub(super) struct RawRoute {
     pub(super) files_max_bytes: Option<Amount>,
     pub(super) connect_timeout: Option<Amount>,
     pub(super) read_timeout: Option<Amount>,
+    pub(super) http2: Option<bool>,
 }
 
 /// `[log]`

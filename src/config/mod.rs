@@ -152,6 +152,8 @@ pub enum TargetSettings {
         connect_timeout: Duration,
         /// How long it may be silent.
         read_timeout: Duration,
+        /// Whether it is spoken to in HTTP/2.
+        http2: bool,
     },
     /// To files.
     Files {

@@ -105,7 +105,8 @@ fn upstream(
     let url = checker.check(&key("upstream"), url);
     let connect_timeout = checker.span(&key("connect_timeout"), raw.connect_timeout.as_ref(), 5, 1, 300);
     let read_timeout = checker.span(&key("read_timeout"), raw.read_timeout.as_ref(), 60, 1, 86_400);
-    Some(TargetSettings::Upstream { url: url?, connect_timeout, read_timeout })
+    let http2 = raw.http2.unwrap_or(false);
+    Some(TargetSettings::Upstream { url: url?, connect_timeout, read_timeout, http2 })
 }
 
 fn files(
@@ -120,6 +121,7 @@ fn files(
         ("strip_prefix", raw.strip_prefix.is_some()),
         ("connect_timeout", raw.connect_timeout.is_some()),
         ("read_timeout", raw.read_timeout.is_some()),
+        ("http2", raw.http2.is_some()),
     ];
     for (misplaced_key, _) in of_upstreams.iter().filter(|(_, is_there)| *is_there) {
         misplaced(checker, &key(misplaced_key), "an upstream");

@@ -195,6 +195,7 @@ impl Checker<'_> {
             connections: self.or("server.connections", raw.connections, 10_000, |it| count(&it, 1..=1_000_000)),
             max_body_bytes: self
                 .or("server.max_body_bytes", raw.max_body_bytes, 100 << 20, |it| size(&it, 1..=1 << 50)),
+            http2: raw.http2.unwrap_or(false),
         };
         Some(Server {
             listen: self.or("server.listen", raw.listen, LISTEN, |text| listen_address(&text)),

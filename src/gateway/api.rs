@@ -199,8 +199,7 @@ impl Forwarding {
     /// What the head of the final answer to `request` changes on its way to the browser. It alone decides about
     /// `Set-Cookie`, at the moment when the head leaves; not for interim answers.
     pub fn depart(&self, request: &Parts, fields: &HeaderMap) -> DownstreamEdits {
-        let held = self.used.as_ref().map(|session| session.grant.access_token.expose().as_bytes());
-        let mut edits = headers::for_browser(fields, self.gateway.vault.names(), held);
+        let mut edits = headers::for_browser(fields, self.gateway.vault.names(), self.held());
         let cookies = self.cookies(request);
         if self.passport.is_some() {
             let caching = if edits.remove.contains(&CACHE_CONTROL) {
@@ -216,6 +215,16 @@ impl Forwarding {
         edits.set_cookies(cookies);
         edits.append.extend(self.gateway.cors(&request.headers));
         edits
+    }
+
+    /// The fields that an upstream may not say to the browser after the body of its answer (RFC 9110 section 6.5).
+    pub fn unsaid(&self, trailers: &HeaderMap) -> Vec<HeaderName> {
+        headers::for_browser(trailers, self.gateway.vault.names(), self.held()).remove
+    }
+
+    /// The access token that was sent along.
+    fn held(&self) -> Option<&[u8]> {
+        self.used.as_ref().map(|session| session.grant.access_token.expose().as_bytes())
     }
 
     /// The answer to `request` when there is none to forward. It carries the same cookies: a rotated token must not be lost with a

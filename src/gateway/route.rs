@@ -40,6 +40,9 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// How long it may be silent while it is being read from or written to.
     pub read_timeout: Duration,
+    /// Whether it is spoken to in HTTP/2 (RFC 9113): without TLS in nothing else (section 3.3), with TLS if it agrees
+    /// (section 3.2).
+    pub http2: bool,
 }
 
 /// Host and port of `url`, as a `Host` field names them: the port only if it is not the scheme's own.
@@ -195,7 +198,7 @@ mod tests {
 
     fn upstream(url: &str) -> Upstream {
         let (connect_timeout, read_timeout) = (Duration::from_secs(5), Duration::from_secs(60));
-        Upstream { url: url.parse().expect("a URL"), connect_timeout, read_timeout }
+        Upstream { url: url.parse().expect("a URL"), connect_timeout, read_timeout, http2: false }
     }
 
     fn route(path: &str, strip_prefix: bool) -> Route {

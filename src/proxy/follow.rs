@@ -79,14 +79,21 @@ tokio::task_local! {
 const FRAME: Duration = Duration::from_secs(1);
 
 /// Media types of answers that are streams by their nature.
-const STREAMS: [&str; 6] = [
+const STREAMS: [&str; 9] = [
     "text/event-stream",
     "application/grpc",
+    "application/grpc-web",
+    "application/grpc-web-text",
+    "application/connect",
     "application/x-ndjson",
     "application/jsonl",
     "application/json-seq",
     "multipart/x-mixed-replace",
 ];
+
+/// Media types of calls whose answers may be streams, and quiet for long: gRPC, gRPC-Web, Connect.
+const CALLS: [&str; 4] =
+    ["application/grpc", "application/grpc-web", "application/grpc-web-text", "application/connect"];
 
 /// What an answer's head says of how long it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +129,7 @@ impl Length {
 pub(super) fn is_stream(request: &RequestHeader) -> bool {
     request.headers.contains_key(UPGRADE)
         || names(&request.headers, &ACCEPT, &["text/event-stream"])
-        || names(&request.headers, &CONTENT_TYPE, &["application/grpc"])
+        || names(&request.headers, &CONTENT_TYPE, &CALLS)
 }
 
 /// Whether a field holds one of these media types, or one that goes on with `+` or `;`.
@@ -309,13 +316,16 @@ mod tests {
 
     #[test]
     fn requests_for_streams_are_known_by_their_fields() {
-        let streams: [&[(&'static str, &str)]; 6] = [
+        let streams: [&[(&'static str, &str)]; 9] = [
             &[("upgrade", "websocket")],
             &[("accept", "text/event-stream")],
             &[("accept", "application/json, text/event-stream;q=0.9")],
             &[("accept", "application/json"), ("accept", "Text/Event-Stream")],
             &[("content-type", "application/grpc")],
             &[("content-type", "application/grpc+proto")],
+            &[("content-type", "application/grpc-web+proto")],
+            &[("content-type", "application/grpc-web-text")],
+            &[("content-type", "application/connect+json")],
         ];
         for fields in streams {
             assert!(is_stream(&request("GET", fields)), "{fields:?}");

@@ -23,10 +23,12 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's body.
     pub max_body_bytes: u64,
+    /// Whether HTTP/2 is understood beside HTTP/1.1, without TLS (RFC 9113 section 3.3).
+    pub http2: bool,
 }
 
 /// Bytes of a request's head: names, values and what separates them.
-const MAX_HEAD: usize = 32 * 1024;
+pub(super) const MAX_HEAD: u32 = 32 * 1024;
 /// Bytes of a request target.
 const MAX_TARGET: usize = 8 * 1024;
 /// Cookies of a request: browsers keep far fewer for one host.
@@ -40,7 +42,7 @@ impl Limits {
             request.headers.iter().map(|(name, value)| name.as_str().len() + value.as_bytes().len() + 4).sum();
         let pairs = |value: &http::HeaderValue| value.as_bytes().split(|byte| *byte == b';').count();
         let cookies: usize = request.headers.get_all(COOKIE).iter().map(pairs).sum();
-        if target > MAX_TARGET || target + fields > MAX_HEAD || cookies > MAX_COOKIES {
+        if target > MAX_TARGET || target + fields > MAX_HEAD as usize || cookies > MAX_COOKIES {
             return Some(Refusal::HeadTooLarge);
         }
         let lengths: Vec<_> = request.headers.get_all(CONTENT_LENGTH).iter().collect();
@@ -158,6 +160,24 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Guard<A> {
 
     async fn cleanup(&self) {
         self.inner.cleanup().await;
+    }
+}
+
+/// Serves one stream of an HTTP/2 connection. Its head is there already; it ends with the server if it is only listened
+/// to.
+pub(super) async fn stream<T>(serving: impl Future<Output = Option<T>>, shutdown: ShutdownWatch) -> Option<T> {
+    let (phase, mut watched) = watch::channel(Phase::Serving);
+    let stopping = async move {
+        if watched.wait_for(|phase| *phase == Phase::Listening).await.is_ok() {
+            overdue(watched, shutdown).await;
+        } else {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        biased;
+        done = PHASE.scope(phase, serving) => done,
+        () = stopping => None,
     }
 }
 

@@ -7,6 +7,7 @@ mod guard;
 mod hesitant;
 mod local;
 mod peer;
+mod streams;
 mod wire;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use self::body::RequestBody;
 use self::follow::Length;
 pub use self::guard::{Connections, Guard, Limits};
 pub use self::peer::Peers;
+pub use self::streams::Streams;
 use crate::gateway::{Decision, Failure, Forwarding, Gateway, NoBody, Peer, Verdict};
 
 /// The proxy engine's side of the gateway.
@@ -219,6 +221,18 @@ impl ProxyHttp for Shell {
         {
             ctx.unfollowed = false;
             follow::begin(forwarding, session.req_header());
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut http::HeaderMap,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Bytes>> {
+        for name in ctx.forwarding.as_ref().map(|it| it.unsaid(trailers)).unwrap_or_default() {
+            trailers.remove(name);
         }
         Ok(None)
     }

@@ -35,6 +35,8 @@ const LOOK_UP: Duration = Duration::from_secs(10);
 /// Below the five seconds after which Node.js closes an idle connection: a request that is not idempotent must not meet
 /// a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
+/// Requests at a time on one HTTP/2 connection: what RFC 9113 section 6.5.2 recommends that servers allow at the least.
+const STREAMS: usize = 100;
 
 impl Peers {
     /// Looks every upstream up once. One that cannot be found yet is looked up again later.
@@ -78,11 +80,18 @@ impl Peers {
         peer.options.read_timeout = Some(upstream.read_timeout);
         peer.options.write_timeout = Some(upstream.read_timeout);
         peer.options.idle_timeout = Some(IDLE);
+        if upstream.http2 {
+            // Without TLS there is nothing to agree on it with.
+            peer.options.set_http_version(2, if tls { 1 } else { 2 });
+            peer.options.max_h2_streams = STREAMS;
+        }
         Ok(peer)
     }
 
     /// Makes `peer`, at `upstream`, fit for the handshake of a WebSocket: on a connection of its own.
     pub(super) fn prepare_upgrade(&self, peer: &mut HttpPeer, upstream: &Upstream) {
+        // HTTP/2 knows no `Upgrade` (RFC 9113 section 8.6), and the engine would take it out.
+        peer.options.set_http_version(1, 1);
         peer.options.custom_l4 = Some(Arc::new(Hesitantly(upstream.connect_timeout)));
         let mut hasher = DefaultHasher::new();
         (peer.group_key, self.upgrades.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);

@@ -48,6 +48,8 @@ const UPGRADED: u8 = 1;
 /// As before, but nothing new may begin.
 const CLOSING: u8 = 2;
 
+/// How the preface of an HTTP/2 connection begins (RFC 9113 section 3.4), and no request of HTTP/1.
+const PREFACE: &[u8] = b"PRI";
 /// How long a browser may take to read our Close frame and to answer it (RFC 6455 section 7.1.1).
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -201,10 +203,16 @@ impl Shutdown for Wire {
 #[async_trait]
 impl Peek for Wire {
     async fn try_peek(&mut self, buffer: &mut [u8]) -> Result<bool> {
-        match &mut self.stream {
-            Some(stream) => stream.try_peek(buffer).await,
-            None => Ok(false),
+        let Some(stream) = &mut self.stream else { return Ok(false) };
+        // The engine looks for the preface of HTTP/2, and would wait for as many bytes of HTTP/1 as that has: some probes
+        // of balancers are shorter.
+        if let Some((first, _)) = buffer.split_at_mut_checked(PREFACE.len())
+            && stream.try_peek(first).await?
+            && first != PREFACE
+        {
+            return Ok(true);
         }
+        stream.try_peek(buffer).await
     }
 }
 

@@ -455,6 +455,7 @@ fn each_mistake_is_told_by_itself() {
         ("[[route]]", "methods = [\"get\"]", "route[\"/api/\"].methods", "in capitals"),
         ("[[route]]", "read_timeout = 0", "route[\"/api/\"].read_timeout", "0 is out of range"),
         ("# files", "strip_prefix = false", "route[\"/\"].strip_prefix", "for a route with an upstream"),
+        ("# files", "http2 = true", "route[\"/\"].http2", "for a route with an upstream"),
         ("# files", "methods = [\"GET\", \"POST\"]", "route[\"/\"].methods", "POST means nothing to files"),
     ];
     for (table, line, key, told) in cases {

@@ -1,6 +1,7 @@
 //! Connections that stay open: WebSockets and server-sent events, with the token and without buffering.
 
 mod endings;
+mod grpc;
 mod many;
 
 use std::time::Duration;

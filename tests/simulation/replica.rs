@@ -98,6 +98,7 @@ fn settings() -> Settings {
         url: "http://127.0.0.1:9".parse().unwrap(),
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(60),
+        http2: false,
     };
     Settings {
         public_url: "https://app.test".parse().unwrap(),
