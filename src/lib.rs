@@ -45,8 +45,9 @@
 //! `gateway/callback.rs` opens it and consumes it step by step: [`oauth::CodeRedemption`], [`oauth::PendingLogin`],
 //! [`oauth::VerifiedLogin`], [`session::Session::establish`].
 //!
-//! The end of a stream: a [`gateway::Vigil`] sees that its session is over → `proxy/follow.rs` (`serve`) lets go of the
-//! request → `proxy/wire.rs` (`say`) writes a Close frame, where `proxy/frames.rs` says that none is open.
+//! The end of a stream: a [`gateway::Vigil`] sees that its session is over → `proxy/follow.rs` (`serve`), which
+//! `proxy/guard.rs` puts around a connection and `proxy/streams.rs` around one stream of HTTP/2, lets go of the request →
+//! `proxy/wire.rs` (`say`) writes a Close frame to a WebSocket, where `proxy/frames.rs` says that none is open.
 
 pub mod admin;
 pub mod cli;

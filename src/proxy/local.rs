@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use super::guard;
+use super::{follow, guard};
 use crate::gateway::Events;
 
 /// How much of a body that nobody wants is read before the answer, so that the connection can be used again.
@@ -18,7 +18,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Writes `answer`, after the request's body is out of the way.
 pub(super) async fn respond(session: &mut Session, answer: Response<Bytes>) -> Result<()> {
-    if session.as_downstream_mut().is_body_done() || drain(session).await {
+    // What a call has still to say may take as long as the call. With HTTP/2 it is in nobody's way.
+    let is_call = session.req_header().version == Version::HTTP_2 && follow::is_stream(session.req_header());
+    if is_call || session.as_downstream_mut().is_body_done() || drain(session).await {
         // The connection may go on.
     } else {
         session.set_keepalive(None);

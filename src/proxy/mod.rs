@@ -262,8 +262,11 @@ impl ProxyHttp for Shell {
         if error.etype == REPEAT || error.etype == REPLACE {
             return error;
         }
-        // A proxy must not repeat what is not idempotent (RFC 9110 section 9.2.2).
-        if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
+        // A proxy must not repeat what is not idempotent (RFC 9110 section 9.2.2), unless the upstream says that it has not
+        // begun with it: a refused stream, or one that a GOAWAY leaves out (RFC 9113 section 8.7).
+        let untouched = error.etype == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
+        let may_repeat = untouched || session.req_header().method.is_idempotent();
+        if !may_repeat || session.as_ref().retry_buffer_truncated() {
             error.set_retry(false);
         } else {
             error.retry.decide_reuse(client_reused);

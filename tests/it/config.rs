@@ -99,7 +99,7 @@ fn the_reference_names_every_key_there_is_and_no_other() {
         if let Some(header) = line.strip_prefix('[') {
             table = header.trim_matches(['[', ']']).to_owned();
         } else if let Some((key, _)) = line.strip_prefix("# ").unwrap_or(line).split_once(" = ")
-            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            && key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         {
             named.insert(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") });
         }
@@ -250,7 +250,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     crsf: there is no such key; did you mean `csrf`?
     server.csrf: there is no such key; write `csrf` at the top of the file, before the first table
     server.publicurl: there is no such key; did you mean `public_url`?
-    server.tls: there is no such key; remove it; known here: connections, drain, listen, max_body_bytes, prefix, public_url, trusted_proxies, workers
+    server.tls: there is no such key; remove it; known here: connections, drain, http2, listen, max_body_bytes, prefix, public_url, trusted_proxies, workers
     ledger.folder: there is no such key; remove it; known here: backend, ca_file, cluster, max_bytes, password, path, prefix, sentinel, sentinel_password, sentinel_username, timeout, url, urls, username
     route["/api/"].auht: there is no such key; did you mean `auth`?
     route["/api/"].cookie_name: there is no such key; write `cookie_name` in [session]

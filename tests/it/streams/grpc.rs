@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::support::beside;
-use crate::support::grpc::{Channel, OWN, QUIET, Service};
+use crate::support::grpc::{Channel, HOLD, OWN, QUIET, Service};
+use crate::support::live::{Live, Socket};
 use crate::support::raw::{Connection, exchange};
 use crate::support::site::{Plan, Site};
 
@@ -134,6 +135,49 @@ async fn a_client_that_gives_up_one_call_cancels_that_one_upstream() {
     drop(given_up);
     service.until_open(1).await;
     assert_eq!(left.next().await.unwrap().as_deref(), Some("tick"));
+    drop(channel);
+    service.until_open(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_the_upstream_has_not_begun_with_is_made_again() {
+    // RFC 9113 section 8.7: a POST as well.
+    let (site, service) = site().await;
+    let browser = site.signed_in().await;
+    let mut channel = Channel::open(site.address).await;
+    let mut call = channel.call("/calls/shop.Orders/Refuse", &browser, &[OWN]).await;
+    call.say("hello", true);
+    let (head, mut messages, _) = call.answered().await.unwrap();
+    assert_eq!(head.status, 200);
+    assert_eq!(messages.next().await.unwrap().as_deref(), Some("hello"));
+    assert_eq!(messages.trailers().await["grpc-status"], "0");
+    assert_eq!(service.seen().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_goes_over_http_1_where_the_route_speaks_http_2() {
+    let live = Live::start().await;
+    let more = format!("{}http2 = true", live.route("/live/", "api"));
+    let site = Site::planned(Plan { more, server: "http2 = true".to_owned(), ..Plan::default() }).await;
+    let browser = site.signed_in().await;
+    let mut socket = Socket::open(site.address, Some(&site.url), "/live/echo", &browser).await.unwrap();
+    socket.echoes("hello").await;
+}
+
+#[tokio::test]
+async fn a_call_may_be_quiet_for_longer_than_a_head_may_take() {
+    let (site, _service) = site().await;
+    let browser = site.signed_in().await;
+    let mut channel = Channel::open(site.address).await;
+    let call = channel.call("/calls/shop.Orders/Hold", &browser, &[OWN]).await;
+    let (_, mut messages, _sending) = call.answered().await.unwrap();
+    assert_eq!(messages.next().await.unwrap().as_deref(), Some("before"));
+    // Time that nobody waits through: it is turned on whenever nothing else can happen.
+    tokio::time::pause();
+    tokio::time::sleep(HOLD + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    assert_eq!(messages.next().await.unwrap().as_deref(), Some("after"));
+    assert_eq!(messages.trailers().await["grpc-status"], "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +268,6 @@ async fn who_begins_a_preface_and_says_nothing_more_is_dropped() {
         let mut socket = TcpStream::connect(site.address).await.unwrap();
         socket.write_all(beginning).await.unwrap();
         let mut answer = Vec::new();
-        // Time that nobody waits through: it is turned on whenever nothing else can happen.
         let read = timeout(Duration::from_secs(3600), socket.read_to_end(&mut answer)).await.expect("it is kept open");
         assert!(read.is_err() || answer.is_empty(), "{answer:?}");
         assert!(since.elapsed() >= Duration::from_secs(59), "{:?}", since.elapsed());

@@ -24,6 +24,8 @@ use super::jar::Reach;
 ///
 /// - `Listen`: a message now and then, until somebody leaves;
 /// - `Quiet`: one message, nothing for three seconds, and another one;
+/// - `Hold`: the same with minutes, for tests that turn time themselves;
+/// - `Refuse`: nothing at first, and from the second time on what it is told;
 /// - `Leak`: trailers that say what the call was authorised with;
 /// - anything else: what it is told, message by message.
 pub(crate) struct Service {
@@ -37,6 +39,7 @@ pub(crate) struct Service {
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a quiet call is quiet.
 pub(crate) const QUIET: Duration = Duration::from_secs(3);
+pub(crate) const HOLD: Duration = Duration::from_secs(150);
 
 impl Service {
     pub(crate) async fn start() -> Self {
@@ -87,9 +90,14 @@ async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Parts>>>, open: Arc<Atomic
     // The proxy may leave at any time.
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     let mut calls = JoinSet::new();
-    while let Some(Ok((request, respond))) = connection.accept().await {
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
         let (parts, body) = request.into_parts();
+        let before = seen.lock().unwrap().iter().any(|one| one.uri == parts.uri);
         seen.lock().unwrap().push(parts.clone());
+        if parts.uri.path().ends_with("/Refuse") && !before {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            continue;
+        }
         let open = Arc::clone(&open);
         calls.spawn(async move {
             open.fetch_add(1, Ordering::SeqCst);
@@ -113,9 +121,9 @@ async fn answer(request: &Parts, mut told: Messages, mut respond: SendResponse<B
                 return Ok(());
             }
         },
-        "Quiet" => {
+        doing @ ("Quiet" | "Hold") => {
             sending.send_data(message("before"), false)?;
-            sleep(QUIET).await;
+            sleep(if doing == "Quiet" { QUIET } else { HOLD }).await;
             sending.send_data(message("after"), false)?;
         }
         "Leak" => {
