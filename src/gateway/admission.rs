@@ -210,7 +210,7 @@ impl Gateway {
         let advanced = passport.presented.is_some_and(|presented| newest.generation > presented);
         let slides = || ledger.slide(newest.id, passport.cookie_age, SLIDE, newest.ends);
         if advanced || passport.reseal || slides() {
-            self.roster.seen(&newest, passport.unused, headers);
+            self.roster.seen(&newest, passport.cookie_age, headers);
             let seen = newest.seen(now);
             if let Err(error) = self.vault.store(&seen, headers, &mut cookies, &*self.seams.random, now) {
                 tracing::error!(%error, "a session cookie cannot be written; the earlier one goes on");

@@ -38,7 +38,7 @@ async fn a_browser_that_does_not_come_back_is_not_waited_for_long() {
     let browser = site.signed_in().await;
     // A script that does not go where it is told.
     assert_eq!(browser.fetch(Method::POST, &site.at("/bff/logout")).await.status, 200);
-    until_revoked(&site).await;
+    timeout(PATIENCE, site.issuer.script().until_calls(Endpoint::Revoke, 2)).await.unwrap();
     assert_eq!(asked(&site), [Endpoint::Revoke, Endpoint::Revoke]);
     site.stop().await;
 }

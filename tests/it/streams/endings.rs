@@ -74,6 +74,39 @@ async fn act(site: &Site, browser: &Browser, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_open_stream_is_a_use_also_for_who_knows_only_the_cookie_and_the_ledger() {
+    let live = Live::start().await;
+    let more = live.route("/live/", "api");
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = format!("path = {:?}", folder.path());
+    let site = Site::planned(Plan { more, ledger, session: "idle = \"1h\"".to_owned(), ..Plan::default() }).await;
+    let browser = site.signed_in().await;
+    let (cookies, stream) = (browser.cookies(), socket(&site, "/live/echo", &browser).await);
+    site.pass(50 * 60);
+    // The stream notes its use within a second or two, here and in the ledger.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let times = browser.fetch(Method::GET, &site.at("/bff/session")).await.json();
+        if times["idle_ends_in"].as_u64() > Some(3500) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{times}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    drop(stream);
+    let site = site.restarted().await;
+    // The cookie is as old as the login, 80 minutes; the stream was open 30 minutes ago.
+    site.pass(30 * 60);
+    browser.restore(cookies.clone());
+    let times = browser.fetch(Method::GET, &site.at("/bff/session")).await;
+    assert_eq!(times.status, 200, "{}", times.text());
+    site.pass(31 * 60);
+    browser.restore(cookies);
+    let refused = site.call(&browser).await;
+    assert_eq!((refused.status, refused.json()["reason"].as_str()), (401, Some("idle")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_web_socket_is_closed_with_4401_and_the_reason_whatever_ends_its_session() {
     for reason in ["logout", "issuer_logout", "replaced", "expired", "refused", "replayed"] {
         let (site, live) = site().await;

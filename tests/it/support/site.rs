@@ -31,7 +31,9 @@ pub(crate) struct Site {
 /// A Vestibule that runs in this process, with its secrets in a folder of its own.
 pub(crate) struct Vestibule {
     running: Running,
-    _folder: TempDir,
+    folder: TempDir,
+    text: String,
+    clock: Arc<dyn Clock>,
 }
 
 /// What a Vestibule stands on.
@@ -187,6 +189,11 @@ impl Site {
     pub(crate) async fn stop(self) {
         self.vestibule.stop().await;
     }
+
+    /// The same once Vestibule has been stopped and started again.
+    pub(crate) async fn restarted(self) -> Self {
+        Self { vestibule: self.vestibule.again().await, ..self }
+    }
 }
 
 impl Ground<'_> {
@@ -202,9 +209,7 @@ impl Ground<'_> {
         let key = KeyRing::generate_text(&*vestibule::server::random(), self.clock.now());
         std::fs::write(folder.path().join("session.key"), key).unwrap();
         let text = self.configuration(texts);
-        let config = Config::from_toml(&text, folder.path(), |_| None).unwrap_or_else(|error| panic!("{error}"));
-        let running = Server::build(config).with_clock(self.clock).start_on(self.listener).await.unwrap();
-        Vestibule { running, _folder: folder }
+        Vestibule::start(folder, text, self.listener, self.clock).await
     }
 
     fn configuration(&self, texts: &Texts<'_>) -> String {
@@ -249,6 +254,20 @@ impl Ground<'_> {
 }
 
 impl Vestibule {
+    async fn start(folder: TempDir, text: String, listener: TcpListener, clock: Arc<dyn Clock>) -> Self {
+        let config = Config::from_toml(&text, folder.path(), |_| None).unwrap_or_else(|error| panic!("{error}"));
+        let running = Server::build(config).with_clock(Arc::clone(&clock)).start_on(listener).await.unwrap();
+        Self { running, folder, text, clock }
+    }
+
+    /// Stops it and starts it again at the same address. What it has in memory is gone.
+    async fn again(self) -> Self {
+        let Self { running, folder, text, clock } = self;
+        let address = running.local_addr();
+        running.stop().await;
+        Self::start(folder, text, TcpListener::bind(address).unwrap(), clock).await
+    }
+
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }
