@@ -176,10 +176,11 @@ impl Forwarding {
             && self.gateway.seams.ledger.standing(used.id, used.generation) != Standing::Behind
         {
             let policy = &self.gateway.settings.session;
-            if used.freshness(policy.ahead, self.gateway.seams.clock.now()) != Freshness::Spent {
+            if used.freshness(policy.ahead, self.gateway.seams.clock.now()) == Freshness::Good {
                 return Verdict::Pass;
             }
-            // It was good when it left, and has expired on its way: the refresh beside the request is worth waiting for.
+            // It has expired on its way, or is so near to it that a server which counts whole seconds takes it for expired.
+            // It is being refreshed beside the request in any case, and that is worth waiting for.
             match self.gateway.successor(used, Duration::ZERO).await {
                 Ok(newer) if newer.generation > used.generation => passport.session = newer,
                 Ok(_) | Err(_) => return Verdict::Pass,
