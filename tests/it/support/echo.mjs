@@ -31,6 +31,8 @@ server.on("upgrade", ({ headers }, socket) => {
     }
   });
   socket.on("error", () => {});
+  // The server leaves its half open when the other side is done.
+  socket.on("end", () => socket.end());
   socket.on("close", () => (open -= 1));
 });
 
