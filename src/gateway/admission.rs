@@ -160,7 +160,7 @@ impl Gateway {
                     };
                     passport.decided = self.seams.clock.now();
                     // Whoever has waited for a token uses it, however slow its server is.
-                    if passport.session.has_just_come(passport.decided) {
+                    if passport.session.grant.access.has_just_come(passport.decided) {
                         return Admission::Admitted(passport);
                     }
                 }

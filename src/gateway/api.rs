@@ -138,7 +138,7 @@ impl Forwarding {
         }
         if let Some(passport) = &self.passport {
             let session = passport.newest();
-            if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", session.grant.access_token.expose())) {
+            if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", session.grant.access.token.expose())) {
                 bearer.set_sensitive(true);
                 set.push((AUTHORIZATION, bearer));
             }
@@ -225,7 +225,7 @@ impl Forwarding {
 
     /// The access token that was sent along.
     fn held(&self) -> Option<&[u8]> {
-        self.used.as_ref().map(|session| session.grant.access_token.expose().as_bytes())
+        self.used.as_ref().map(|session| session.grant.access.token.expose().as_bytes())
     }
 
     /// The answer to `request` when there is none to forward. It carries the same cookies: a rotated token must not be lost with a

@@ -155,7 +155,7 @@ impl Seams {
 
     /// Has the tokens of `session` revoked.
     async fn revoke_now(&self, client: &Client, session: &Session) {
-        self.revoke_pair(client, session.grant.refresh_token.as_ref(), &session.grant.access_token).await;
+        self.revoke_pair(client, session.grant.refresh_token.as_ref(), &session.grant.access.token).await;
     }
 
     /// First the refresh token, then the access token (RFC 7009 section 2.1).

@@ -68,7 +68,7 @@ impl Gateway {
         json!({
             "idle_ends_in": idle_ends_in.min(session.expires().until(now)).as_secs(),
             "ends_in": session.expires().until(now).as_secs(),
-            "token_expires_in": session.grant.expires.map(|expires| expires.until(now).as_secs()),
+            "token_expires_in": session.grant.access.expires.map(|expires| expires.until(now).as_secs()),
             "generation": session.generation,
         })
     }

@@ -5,6 +5,7 @@
 
 pub mod chunks;
 pub mod cookies;
+mod grant;
 mod handle;
 pub mod keyring;
 mod presented;
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::grant::{Freshness, Grant, HeldToken};
 pub use self::handle::{Carried, Handle, Placement};
 use crate::clock::Timestamp;
-use crate::oauth::{AccessToken, OriginalIdentity, RawIdToken, RefreshToken, TokenSet, VerifiedLogin};
+use crate::oauth::{OriginalIdentity, TokenSet, VerifiedLogin};
 use crate::secret::{Random, Secret};
 
 /// Names one session, from its login to its end. 128 random bits.
@@ -97,44 +99,6 @@ impl Identity {
         serde_json::from_str(&self.claims).unwrap_or_default()
     }
 }
-
-/// The tokens that a session holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
-    /// What API calls carry.
-    pub access_token: AccessToken,
-    /// When it was asked for: its life may have begun any time since, so this is when it is counted from.
-    pub obtained: Timestamp,
-    /// When it came.
-    pub answered: Timestamp,
-    /// When it expires; none if the server does not say and it cannot be refreshed.
-    pub expires: Option<Timestamp>,
-    /// What the next access token is asked with.
-    pub refresh_token: Option<RefreshToken>,
-    /// Until when the server will take the refresh token, where it says so. Many servers prolong it with each refresh.
-    pub renewable_until: Option<Timestamp>,
-    /// The hint for the issuer's logout; the first thing dropped when the session grows too large.
-    pub id_token: Option<RawIdToken>,
-    /// The scope that was granted, where it differs from what was asked for.
-    pub scope: Option<String>,
-}
-
-/// How the access token stands in time.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// Good for longer than the refresh window.
-    Good,
-    /// Good, but it is time to refresh beside the request.
-    Due,
-    /// Expired, or so near to it that it might expire on its way.
-    Spent,
-}
-
-/// A server that does not say how long its access tokens live is asked again after this long (RFC 6749 section 5.1).
-const ASSUMED_LIFETIME: Duration = Duration::from_secs(300);
-/// A token is not used in the last moments of its life: clocks differ and requests travel.
-const TRAVEL_TIME: Duration = Duration::from_secs(5);
 
 /// What a login has established, until it ends.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,8 +194,8 @@ impl Session {
 
     /// Roughly what it takes in memory, in bytes: its tokens are most of it.
     pub fn size(&self) -> usize {
-        let Grant { access_token, refresh_token, id_token, .. } = &self.grant;
-        let tokens = access_token.expose().len()
+        let Grant { access, refresh_token, id_token, .. } = &self.grant;
+        let tokens = access.token.expose().len()
             + refresh_token.as_ref().map_or(0, |token| token.expose().len())
             + id_token.as_ref().map_or(0, |token| token.expose().len());
         size_of::<Self>() + tokens + self.identity.claims.len()
@@ -259,41 +223,23 @@ impl Session {
     pub fn expires(&self) -> Timestamp {
         let renewable = match (&self.grant.refresh_token, self.grant.renewable_until) {
             (Some(_), None) => self.ends,
-            (Some(_), Some(until)) => until.max(self.grant.expires.unwrap_or(self.ends)),
-            (None, _) => self.grant.expires.unwrap_or(self.ends),
+            (Some(_), Some(until)) => until.max(self.grant.access.expires.unwrap_or(self.ends)),
+            (None, _) => self.grant.access.expires.unwrap_or(self.ends),
         };
         self.ends.min(renewable)
     }
 
-    /// How the access token stands at `now`.
+    /// How the access token stands at `now`. One that cannot be refreshed is used for as long as the session lives.
     pub fn freshness(&self, ahead: Duration, now: Timestamp) -> Freshness {
-        let (Some(expires), Some(_)) = (self.grant.expires, &self.grant.refresh_token) else {
-            return Freshness::Good;
-        };
-        let lifetime = expires.since(self.grant.obtained);
-        let left = expires.until(now);
-        if left <= TRAVEL_TIME.min(lifetime / 10) {
-            Freshness::Spent
-        } else if left <= ahead.min(lifetime / 3) || left > lifetime {
-            // More left than it ever had: the clock was set back, and how long it really lives nobody knows.
-            Freshness::Due
-        } else {
-            Freshness::Good
+        match self.grant.refresh_token {
+            Some(_) => self.grant.access.freshness(ahead, now),
+            None => Freshness::Good,
         }
-    }
-
-    /// Whether the access token has only just come at `now`. Where the server takes longer to answer than its tokens live,
-    /// it is spent by then all the same, because its life is counted from when it was asked for.
-    pub fn has_just_come(&self, now: Timestamp) -> bool {
-        let lifetime = self.grant.expires.map_or(TRAVEL_TIME, |expires| expires.since(self.grant.obtained));
-        now.since(self.grant.answered) <= TRAVEL_TIME.min(lifetime / 10)
     }
 
     /// Until when the access token may be used.
     pub fn usable_until(&self) -> Timestamp {
-        self.grant
-            .expires
-            .map_or(self.ends, |expires| expires - TRAVEL_TIME.min(expires.since(self.grant.obtained) / 10))
+        self.grant.access.usable_until().unwrap_or(self.ends)
     }
 
     /// The bytes to be sealed.
@@ -327,26 +273,6 @@ impl Format {
         match bytes.split_first() {
             Some((format, body)) if *format == self.0 => postcard::from_bytes(body).map_err(|_| UnknownFormat),
             Some(_) | None => Err(UnknownFormat),
-        }
-    }
-}
-
-impl Grant {
-    /// The grant of a token response; what the response leaves out is kept from before (RFC 6749 section 6).
-    fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp, answered: Timestamp) -> Self {
-        let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
-        let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
-        // A refresh that says nothing about it says nothing new, unless it brought another token.
-        let kept = before.filter(|it| it.refresh_token == refresh_token).and_then(|it| it.renewable_until);
-        Self {
-            renewable_until: tokens.refresh_expires_in.map(|lifetime| asked + lifetime).or(kept),
-            access_token: tokens.access_token,
-            obtained: asked,
-            answered,
-            expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),
-            refresh_token,
-            id_token: tokens.id_token.or_else(|| before.and_then(|it| it.id_token.clone())),
-            scope: tokens.scope.or_else(|| before.and_then(|it| it.scope.clone())),
         }
     }
 }

@@ -1,0 +1,104 @@
+//! The tokens that a session holds, and how they stand in time.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::oauth::{AccessToken, RawIdToken, RefreshToken, TokenSet};
+
+/// The tokens that a session holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// What API calls carry.
+    pub access: HeldToken,
+    /// What the next access token is asked with.
+    pub refresh_token: Option<RefreshToken>,
+    /// Until when the server will take the refresh token, where it says so. Many servers prolong it with each refresh.
+    pub renewable_until: Option<Timestamp>,
+    /// The hint for the issuer's logout; the first thing dropped when the session grows too large.
+    pub id_token: Option<RawIdToken>,
+}
+
+/// An access token, and its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldToken {
+    /// What API calls carry.
+    pub token: AccessToken,
+    /// When it was asked for: its life may have begun any time since, so this is when it is counted from.
+    pub obtained: Timestamp,
+    /// When it came.
+    pub answered: Timestamp,
+    /// When it expires; none if the server does not say and it cannot be renewed.
+    pub expires: Option<Timestamp>,
+    /// The scope that was granted, where it differs from what was asked for.
+    pub scope: Option<String>,
+}
+
+/// How an access token stands in time.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Good for longer than the refresh window.
+    Good,
+    /// Good, but it is time to refresh beside the request.
+    Due,
+    /// Expired, or so near to it that it might expire on its way.
+    Spent,
+}
+
+/// A server that does not say how long its access tokens live is asked again after this long (RFC 6749 section 5.1).
+const ASSUMED_LIFETIME: Duration = Duration::from_secs(300);
+/// A token is not used in the last moments of its life: clocks differ and requests travel.
+const TRAVEL_TIME: Duration = Duration::from_secs(5);
+
+impl HeldToken {
+    /// How it stands at `now`, if it can be renewed.
+    pub fn freshness(&self, ahead: Duration, now: Timestamp) -> Freshness {
+        let Some(expires) = self.expires else { return Freshness::Good };
+        let lifetime = expires.since(self.obtained);
+        let left = expires.until(now);
+        if left <= TRAVEL_TIME.min(lifetime / 10) {
+            Freshness::Spent
+        } else if left <= ahead.min(lifetime / 3) || left > lifetime {
+            // More left than it ever had: the clock was set back, and how long it really lives nobody knows.
+            Freshness::Due
+        } else {
+            Freshness::Good
+        }
+    }
+
+    /// Whether it has only just come at `now`. Where the server takes longer to answer than its tokens live, it is spent by
+    /// then all the same, because its life is counted from when it was asked for.
+    pub fn has_just_come(&self, now: Timestamp) -> bool {
+        let lifetime = self.expires.map_or(TRAVEL_TIME, |expires| expires.since(self.obtained));
+        now.since(self.answered) <= TRAVEL_TIME.min(lifetime / 10)
+    }
+
+    /// Until when it may be used; none if nobody has said.
+    pub fn usable_until(&self) -> Option<Timestamp> {
+        self.expires.map(|expires| expires - TRAVEL_TIME.min(expires.since(self.obtained) / 10))
+    }
+}
+
+impl Grant {
+    /// The grant of a token response; what the response leaves out is kept from before (RFC 6749 section 6).
+    pub(super) fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp, answered: Timestamp) -> Self {
+        let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
+        let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
+        // A refresh that says nothing about it says nothing new, unless it brought another token.
+        let kept = before.filter(|it| it.refresh_token == refresh_token).and_then(|it| it.renewable_until);
+        Self {
+            renewable_until: tokens.refresh_expires_in.map(|lifetime| asked + lifetime).or(kept),
+            access: HeldToken {
+                token: tokens.access_token,
+                obtained: asked,
+                answered,
+                expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),
+                scope: tokens.scope.or_else(|| before.and_then(|it| it.access.scope.clone())),
+            },
+            refresh_token,
+            id_token: tokens.id_token.or_else(|| before.and_then(|it| it.id_token.clone())),
+        }
+    }
+}
