@@ -42,6 +42,7 @@ mod token;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -159,6 +160,11 @@ impl Issuer {
     /// Changes how people sign in from now on.
     pub fn set_login(&self, login: Login) {
         *lock(&self.inner.login) = login;
+    }
+
+    /// Changes how long the access tokens live that are issued from now on.
+    pub fn set_access_token_ttl(&self, lifetime: Duration) {
+        lock(&self.inner.book).set_access_lifetime(lifetime);
     }
 
     /// The stage directions.

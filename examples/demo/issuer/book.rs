@@ -145,6 +145,15 @@ impl Book {
         })
     }
 
+    /// How long access tokens live that are issued now.
+    pub(super) const fn access_lifetime(&self) -> Duration {
+        self.terms.access
+    }
+
+    pub(super) const fn set_access_lifetime(&mut self, lifetime: Duration) {
+        self.terms.access = lifetime;
+    }
+
     /// Remembers a sign-in; the value to keep in the browser's cookie, and the sign-in.
     pub(super) fn sign_in(&mut self, user: User, now: Timestamp) -> (String, Authentication) {
         let (cookie, sid) = (self.mint.token("login"), self.mint.token("sid"));

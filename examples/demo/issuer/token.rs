@@ -84,7 +84,7 @@ fn tokens(inner: &Inner, issued: &Issued) -> io::Result<Response> {
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
     body.insert("token_type".to_owned(), json!("Bearer"));
-    body.insert("expires_in".to_owned(), json!(inner.options.access_token_ttl.as_secs()));
+    body.insert("expires_in".to_owned(), json!(lock(&inner.book).access_lifetime().as_secs()));
     body.insert("scope".to_owned(), json!(grant.scope));
     if let Some(token) = refresh_token {
         body.insert("refresh_token".to_owned(), json!(token));

@@ -20,7 +20,14 @@ pub(crate) mod source;
 use std::time::Duration;
 
 /// How long anything may take that is not itself the subject of a test: generous, because two cores run many tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether so many refreshes are what calls may cost that met a spent token and went on until now: one, and another each time
+/// that a token of this lifetime has become due since. On a machine that keeps up that is exactly one.
+pub(crate) fn is_one_refresh(refreshes: u32, since: tokio::time::Instant, lifetime: Duration) -> bool {
+    let more = since.elapsed().as_millis() / (lifetime.as_millis() * 2 / 3);
+    (1..=1 + more).contains(&u128::from(refreshes))
+}
 
 /// An HTTP client that does nothing by itself: no redirects, no cookies, no proxy from the environment.
 pub(crate) fn plain_client() -> reqwest::Client {

@@ -132,8 +132,30 @@ impl RealSite {
         self.times(browser).await["generation"].as_u64().unwrap()
     }
 
+    /// How often a refresh token was spent.
+    pub(super) async fn refreshes(&self) -> u32 {
+        self.provider.stats().await.refresh_grants_ok
+    }
+
+    /// How long an access token lives.
+    pub(super) const fn lifetime(&self) -> Duration {
+        Duration::from_secs(self.options.access_token_seconds)
+    }
+
+    /// Each refresh has become a generation of the session of this browser, which is the only one.
+    pub(super) async fn until_generation_counts_refreshes(&self, browser: &Browser) {
+        let counted = async {
+            while self.generation(browser).await != u64::from(self.refreshes().await) + 1 {
+                sleep(Duration::from_millis(25)).await;
+            }
+        };
+        timeout(PATIENCE, counted).await.expect("a refresh was lost, or a generation came of none");
+    }
+
     /// Waits until the access token that the API got last is over, for the server and for Vestibule.
     pub(super) async fn until_expired(&self, browser: &Browser) {
+        // What is on its way beside an earlier request would be taken for the refresh of the next.
+        self.until_generation_counts_refreshes(browser).await;
         let token = self.api.tokens().pop().unwrap();
         let expired = async {
             while self.times(browser).await["token_expires_in"] != 0 {

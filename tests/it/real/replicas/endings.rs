@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::site::{Fleet, PLACES, Plan, at, lasting_redis, retry_after, times};
+use super::site::{BRIEFLY, Fleet, PLACES, Plan, at, lasting_redis, retry_after, times};
 use crate::support::PATIENCE;
 use crate::support::browser::{Browser, Page};
 use crate::support::live::{End, Events, Live, Socket};
@@ -290,13 +290,14 @@ async fn a_copied_cookie_is_refused_at_the_other_replica_after_a_new_login_and_a
     // ASVS-7.2.4, STEP-R-02, BBA-6.1-13
     let run = async |session| {
         let redis = RedisServer::start(&[]);
-        let fleet = Fleet::start(Plan { ledger: &at(&redis), seconds: 5, session, ..Plan::default() }).await;
+        let fleet = Fleet::start(Plan { ledger: &at(&redis), session, ..Plan::default() }).await;
         let browser = known(&fleet).await;
         let copy = copy_of(&browser);
         let again = browser.navigate(&fleet.replicas.at("/bff/login?prompt=login")).header("connection", "close");
         assert_eq!(again.follow().await.status, 200);
         until_refused(&fleet, &copy, "replaced").await;
 
+        fleet.issuer.set_access_token_ttl(BRIEFLY);
         let browser = known(&fleet).await;
         let copy = copy_of(&browser);
         fleet.issuer.revoke_all();
@@ -313,7 +314,8 @@ async fn a_copied_cookie_is_refused_at_the_other_replica_after_a_new_login_and_a
 async fn a_replayed_cookie_ends_the_session_at_the_other_replica_too() {
     let redis = RedisServer::start(&[]);
     let more = "[refresh]\nsettle = \"1s\"";
-    let fleet = Fleet::start(Plan { ledger: &at(&redis), seconds: 5, more, ..Plan::default() }).await;
+    let fleet = Fleet::start(Plan { ledger: &at(&redis), more, ..Plan::default() }).await;
+    fleet.issuer.set_access_token_ttl(BRIEFLY);
     let browser = known(&fleet).await;
     let old = copy_of(&browser);
     let deadline = Instant::now() + PATIENCE;

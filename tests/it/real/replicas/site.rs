@@ -22,8 +22,6 @@ pub(super) struct Fleet {
 /// What is different from the usual fleet of two.
 pub(super) struct Plan<'a> {
     pub(super) number: usize,
-    /// How long an access token lives.
-    pub(super) seconds: u64,
     /// The lines of `[ledger]`.
     pub(super) ledger: &'a str,
     /// Lines of `[session]`.
@@ -34,7 +32,7 @@ pub(super) struct Plan<'a> {
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Self { number: 2, seconds: 300, ledger: "", session: "", more: "" }
+        Self { number: 2, ledger: "", session: "", more: "" }
     }
 }
 
@@ -51,6 +49,10 @@ pub(super) fn lasting_redis() -> RedisServer {
     RedisServer::start(&["appendonly yes", "appendfsync always"])
 }
 
+/// How long access tokens live, and how long those do that are to be over soon.
+const LONG: Duration = Duration::from_secs(300);
+pub(super) const BRIEFLY: Duration = Duration::from_secs(5);
+
 impl Fleet {
     /// Starts it, and waits until all are ready.
     pub(super) async fn start(plan: Plan<'_>) -> Self {
@@ -65,7 +67,7 @@ impl Fleet {
         let options = Options {
             redirect_uris: vec![replicas.at("/bff/callback")],
             post_logout_redirect_uris: vec![replicas.at("/bff/logout/return")],
-            access_token_ttl: Duration::from_secs(plan.seconds),
+            access_token_ttl: LONG,
             ..Options::default()
         };
         let client_secret = options.client_secret.expose().clone();
@@ -86,6 +88,15 @@ impl Fleet {
     /// A browser that has signed in.
     pub(super) async fn signed_in(&self) -> Browser {
         signed_in(&self.replicas).await
+    }
+
+    /// A browser that has signed in, whose access token is soon over. The tokens that follow live for long: however slow
+    /// the machine is, that one is all that a test has to refresh.
+    pub(super) async fn briefly_signed_in(&self) -> Browser {
+        self.issuer.set_access_token_ttl(BRIEFLY);
+        let browser = self.signed_in().await;
+        self.issuer.set_access_token_ttl(LONG);
+        browser
     }
 
     /// One call of the API, by way of replica `index`.
