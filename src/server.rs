@@ -389,6 +389,7 @@ async fn open_routes(config: &Config, service: &Tasks) -> Result<RouteTable, Sta
             target,
             methods: route.methods.clone(),
             strip_prefix: route.strip_prefix,
+            token: route.token.clone(),
         });
     }
     Ok(RouteTable::new(routes))

@@ -147,6 +147,18 @@ pub(super) struct RawRoute {
     pub(super) connect_timeout: Option<Amount>,
     pub(super) read_timeout: Option<Amount>,
     pub(super) http2: Option<bool>,
+    pub(super) token: Option<RawToken>,
+}
+
+/// `route.token`
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawToken {
+    pub(super) send: Option<bool>,
+    pub(super) audience: Option<String>,
+    pub(super) resource: Option<String>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) exchange: Option<bool>,
 }
 
 /// `[log]`

@@ -160,7 +160,7 @@ fn client_id(text: String) -> Result<ClientId, Flaw> {
 }
 
 /// One scope (RFC 6749 section 3.3).
-fn scope(text: &str) -> Result<String, Flaw> {
+pub(super) fn scope(text: &str) -> Result<String, Flaw> {
     let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     if text.is_empty() || !text.bytes().all(fits) {
         let remedy = "write each scope as an entry of its own";

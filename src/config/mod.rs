@@ -33,7 +33,7 @@ use crate::admin::AdminSettings;
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::logout::LogoutSettings;
-use crate::gateway::route::Access;
+use crate::gateway::route::{Access, RouteToken};
 use crate::ledger::redis::RedisSettings;
 use crate::oauth::{Client, Issuer, PlainHttp};
 use crate::proxy::Limits;
@@ -137,6 +137,8 @@ pub struct RouteSettings {
     pub methods: Vec<Method>,
     /// Whether `path` is taken off before a request is forwarded.
     pub strip_prefix: bool,
+    /// Which token its requests carry.
+    pub token: RouteToken,
     /// Where it leads.
     pub target: TargetSettings,
 }

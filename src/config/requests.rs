@@ -47,12 +47,13 @@ pub(super) fn apply(
         resources: checker.each("issuer.resource", &raw.resource.unwrap_or_default(), resource),
         audience: checker.or("issuer.audience", raw.audience, None, |text| audience(text).map(Some)),
         claims: checker.or("issuer.claims_request", raw.claims_request, None, |text| claims(&text).map(Some)),
+        later: Vec::new(),
         response_mode,
     }
 }
 
 /// A resource (RFC 8707 section 2). It is sent as it is written.
-fn resource(text: &str) -> Result<String, Flaw> {
+pub(super) fn resource(text: &str) -> Result<String, Flaw> {
     const REMEDY: &str = "write for example \"https://api.example.com/\"";
     let clear = text.bytes().all(|byte| byte.is_ascii_graphic());
     match Url::parse(text) {
@@ -62,7 +63,7 @@ fn resource(text: &str) -> Result<String, Flaw> {
     }
 }
 
-fn audience(text: String) -> Result<String, Flaw> {
+pub(super) fn audience(text: String) -> Result<String, Flaw> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err(Flaw::new(format!("{} is no audience", quoted(&text)), "write the API's name at the issuer"));
     }

@@ -1,14 +1,19 @@
 //! What the routes of a configuration have to be.
 
+use std::sync::Arc;
+
 use http::Method;
 use url::Url;
 
-use super::file::RawRoute;
+use super::file::{RawRoute, RawToken};
+use super::issuer::scope;
 use super::problem::{Flaw, quoted};
+use super::requests::{audience, resource};
 use super::rules::{Checker, over_tls};
 use super::value::{canonical_path, choice, method, size, web_url};
 use super::{RouteSettings, TargetSettings};
-use crate::gateway::route::Access;
+use crate::gateway::route::{Access, RouteToken};
+use crate::oauth::{Means, TokenTarget, Wanted};
 
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
@@ -78,7 +83,57 @@ fn route(
             None
         }
     };
-    Some(RouteSettings { path: path?, access: access?, methods, strip_prefix, target: target? })
+    let token = token(checker, name, raw.token.take(), access, target.as_ref());
+    Some(RouteSettings { path: path?, access: access?, methods, strip_prefix, token, target: target? })
+}
+
+/// Which token requests carry (`route.token`).
+fn token(
+    checker: &mut Checker<'_>,
+    name: &str,
+    raw: Option<RawToken>,
+    access: Option<Access>,
+    target: Option<&TargetSettings>,
+) -> RouteToken {
+    let key = |key: &str| format!("{name}.token{key}");
+    let Some(raw) = raw else { return RouteToken::Session };
+    if matches!(target, Some(TargetSettings::Files { .. })) {
+        misplaced(checker, &key(""), "an upstream");
+    }
+    if access == Some(Access::Public) {
+        let flaw = Flaw::new("with auth = \"none\" no token is sent", "take it out, or write another auth");
+        checker.note(&key(""), flaw);
+    }
+    let wanted = Wanted {
+        audience: checker.or(&key(".audience"), raw.audience, None, |text| audience(text).map(Some)),
+        resource: checker.or(&key(".resource"), raw.resource, None, |text| resource(&text).map(Some)),
+        scopes: checker.each(&key(".scopes"), &raw.scopes.unwrap_or_default(), scope),
+    };
+    let exchange = raw.exchange.unwrap_or(false);
+    let asks = exchange || wanted != Wanted::default();
+    match raw.send {
+        Some(false) if asks => {
+            let found = "false, but there is something to ask a token for";
+            checker.note(&key(".send"), Flaw::new(found, "take out send, or all the others"));
+            RouteToken::None
+        }
+        Some(false) => RouteToken::None,
+        Some(true) | None if asks => {
+            let means = if exchange { Means::Exchange } else { Means::Refresh };
+            RouteToken::Own(Arc::new(TokenTarget::new(wanted, means)))
+        }
+        Some(true) | None => RouteToken::Session,
+    }
+}
+
+/// What logins have to ask for, so that the tokens of `routes` can be had later. What a token is exchanged for is not among
+/// it: the authorization server decides about that when it is asked.
+pub(super) fn asked_for_later(routes: &[RouteSettings]) -> Vec<Wanted> {
+    let own = routes.iter().filter_map(|route| match &route.token {
+        RouteToken::Own(target) if target.means() == Means::Refresh => Some(target.wanted().clone()),
+        RouteToken::Own(_) | RouteToken::Session | RouteToken::None => None,
+    });
+    own.collect()
 }
 
 fn upstream(

@@ -41,8 +41,11 @@ pub(super) fn apply(
     let server = checker.server(raw.server);
     let public_url = server.as_ref().map(|server| &server.public_url);
     let prefix = server.as_ref().map_or(PREFIX, |server| &server.prefix);
-    let issuer = issuer::apply(&mut checker, raw.issuer, server.as_ref().map(Server::redirect_uri));
+    let mut issuer = issuer::apply(&mut checker, raw.issuer, server.as_ref().map(Server::redirect_uri));
     let routes = routes::apply(&mut checker, raw.routes, public_url, prefix);
+    if let Some(issuer) = &mut issuer {
+        issuer.client.requests.later = routes::asked_for_later(&routes);
+    }
     let (refresh, ahead) = checker.refresh(&raw.refresh);
     let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);
     let ledger = ledger::apply(&mut checker, raw.ledger);

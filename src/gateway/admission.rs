@@ -10,7 +10,7 @@ use super::broker::{Landing, Resolved, Slot};
 use super::cross_origin::{is_from_elsewhere, is_navigation};
 use super::reply::{Answer, Refusal};
 use super::return_to::{ReturnTo, target_of};
-use super::route::{Access, Route};
+use super::route::{Access, Errand, Route, RouteToken};
 use super::{Gateway, attach, reply};
 use crate::clock::Timestamp;
 use crate::ledger::StoreError;
@@ -63,7 +63,8 @@ pub struct Passport {
 const LINGER: Duration = Duration::from_secs(60);
 /// An answer that takes longer than this from its decision carries no cookie: too much may have happened.
 const STALE: Duration = Duration::from_secs(30);
-/// A request follows a session that moves on so many times; each step is a refresh that another request has made.
+/// A request follows a session that moves on so many times, each time by a refresh that another request has made; and once
+/// more for each route that may be fetching a token of its own.
 const MAX_STEPS: usize = 3;
 /// The idle limit slides at most this often.
 const SLIDE: Duration = Duration::from_secs(60);
@@ -73,7 +74,7 @@ impl Passport {
     pub fn newest(&self) -> Arc<Session> {
         let landed = self.slot.as_ref().and_then(|slot| match &*slot.borrow() {
             Some(Landing::Advanced(newer)) => Some(Arc::clone(newer)),
-            Some(Landing::Ended(_) | Landing::Unavailable(_)) | None => None,
+            Some(Landing::Ended(_) | Landing::Unavailable(_) | Landing::Denied(_)) | None => None,
         });
         landed.filter(|newer| newer.generation > self.session.generation).unwrap_or_else(|| Arc::clone(&self.session))
     }
@@ -81,9 +82,9 @@ impl Passport {
 
 impl Gateway {
     /// Finds the session of a request and a token of it that is good to use. The hot path: a good token asks nobody.
-    pub(super) async fn admit(&self, request: &Parts) -> Admission {
+    pub(super) async fn admit(&self, request: &Parts, token: &RouteToken) -> Admission {
         match self.identify(&request.headers).await {
-            Admission::Admitted(passport) => self.freshen(passport).await,
+            Admission::Admitted(passport) => self.freshen(passport, token).await,
             absent @ (Admission::Nobody(_) | Admission::Refused(_)) => absent,
         }
     }
@@ -141,26 +142,29 @@ impl Gateway {
         Admission::Admitted(Passport { session, presented, unused, cookie_age, slot: None, reseal, decided: now })
     }
 
-    /// Sees to it that the access token is good: refreshes beside the request when it is time, waits when it is late.
-    async fn freshen(&self, mut passport: Passport) -> Admission {
+    /// Sees to it that the token that will be carried is good: refreshes beside the request when it is time, waits when it
+    /// is late.
+    async fn freshen(&self, mut passport: Passport, token: &RouteToken) -> Admission {
         let began = self.seams.clock.uptime();
-        for _ in 0..MAX_STEPS {
+        for _ in 0..MAX_STEPS + self.settings.routes.own_tokens() {
             let now = self.seams.clock.now();
-            match passport.session.freshness(self.settings.session.ahead, now) {
-                Freshness::Good => return Admission::Admitted(passport),
-                Freshness::Due => {
-                    passport.slot = Some(self.broker.depart(&passport.session));
+            match token.freshness(&passport.session, self.settings.session.ahead, now) {
+                (Freshness::Good, _) => return Admission::Admitted(passport),
+                (Freshness::Due, errand) => {
+                    if !self.is_denied(&passport.session, &errand) {
+                        passport.slot = Some(self.broker.depart(&passport.session, errand));
+                    }
                     return Admission::Admitted(passport);
                 }
-                Freshness::Spent => {
+                (Freshness::Spent, errand) => {
                     let waited = self.seams.clock.uptime().saturating_sub(began);
-                    passport.session = match self.successor(&passport.session, waited).await {
+                    passport.session = match self.successor(&passport.session, errand, waited).await {
                         Ok(newer) => newer,
                         Err(refused) => return *refused,
                     };
                     passport.decided = self.seams.clock.now();
                     // Whoever has waited for a token uses it, however slow its server is.
-                    if passport.session.grant.access.has_just_come(passport.decided) {
+                    if token.carried_by(&passport.session).is_some_and(|it| it.has_just_come(passport.decided)) {
                         return Admission::Admitted(passport);
                     }
                 }
@@ -169,15 +173,28 @@ impl Gateway {
         Admission::Refused(Refusal::IssuerUnavailable(Duration::from_secs(1)))
     }
 
-    /// Waits for the refresh of a session, for a request that has `waited` already, and asks once more how its result
-    /// stands: meanwhile the session may have ended, or moved on.
+    fn is_denied(&self, session: &Session, errand: &Errand) -> bool {
+        match errand {
+            Errand::Refresh => false,
+            Errand::Fetch(target) => self.broker.is_denied(session.id, target.id()),
+        }
+    }
+
+    /// Waits for the next landing of a session, for a request that has `waited` already, and asks once more how its result
+    /// stands: meanwhile the session may have ended, or moved on. It may be the landing of another's errand.
     pub(super) async fn successor(
         &self,
         session: &Arc<Session>,
+        errand: Errand,
         waited: Duration,
     ) -> Result<Arc<Session>, Box<Admission>> {
-        let slot = self.broker.depart(session);
+        if self.is_denied(session, &errand) {
+            return Err(Box::new(Admission::Refused(Refusal::NoTokenForRoute)));
+        }
+        let slot = self.broker.depart(session, errand);
         let newer = match self.broker.arrival(slot, waited).await {
+            // If it was ours, that is known by now.
+            Landing::Denied(_) => return Ok(Arc::clone(session)),
             Landing::Advanced(newer) => newer,
             Landing::Ended(ending) => {
                 self.broker.revoke_on_sight(ending, session.handle(), Some(session));

@@ -14,7 +14,7 @@ use super::broker::Resolved;
 use super::cross_origin::Cleared;
 use super::headers::{self, DownstreamEdits, FieldEdits};
 use super::reply::{Answer, Refusal};
-use super::route::{CanonicalPath, Route, Upstream, authority};
+use super::route::{CanonicalPath, Route, RouteToken, Upstream, authority};
 use super::vigil::{Use, Vigil};
 use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
@@ -32,6 +32,8 @@ pub struct Forwarding {
     target: PathAndQuery,
     fields: FieldEdits,
     passport: Option<Passport>,
+    /// Which token of the session it carries.
+    token: RouteToken,
     /// The session whose token the last attempt carried.
     used: Option<Arc<Session>>,
     /// Whether the request may be sent twice (RFC 9110 section 9.2.2), and whether it has been.
@@ -107,6 +109,7 @@ impl Forwarding {
             upstream: Arc::clone(upstream),
             fields,
             passport,
+            token: route.token.clone(),
             used: None,
             repeated: false,
             instead: None,
@@ -138,7 +141,8 @@ impl Forwarding {
         }
         if let Some(passport) = &self.passport {
             let session = passport.newest();
-            if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", session.grant.access.token.expose())) {
+            let token = self.token.carried_by(&session).map(|it| format!("Bearer {}", it.token.expose()));
+            if let Some(Ok(mut bearer)) = token.map(HeaderValue::try_from) {
                 bearer.set_sensitive(true);
                 set.push((AUTHORIZATION, bearer));
             }
@@ -170,31 +174,40 @@ impl Forwarding {
         if status != StatusCode::UNAUTHORIZED || self.repeated || !self.safe {
             return Verdict::Pass;
         }
-        let (Some(passport), Some(used)) = (&mut self.passport, &self.used) else { return Verdict::Pass };
-        let newest = passport.newest();
-        if newest.generation == used.generation
-            && self.gateway.seams.ledger.standing(used.id, used.generation) != Standing::Behind
-        {
-            let policy = &self.gateway.settings.session;
-            if used.freshness(policy.ahead, self.gateway.seams.clock.now()) == Freshness::Good {
-                return Verdict::Pass;
-            }
-            // It has expired on its way, or is so near to it that a server which counts whole seconds takes it for expired.
-            // It is being refreshed beside the request in any case, and that is worth waiting for.
-            match self.gateway.successor(used, Duration::ZERO).await {
-                Ok(newer) if newer.generation > used.generation => passport.session = newer,
-                Ok(_) | Err(_) => return Verdict::Pass,
-            }
-            self.repeated = true;
-            return Verdict::Repeat;
-        }
-        // Whatever has been fetched since, the session may have ended since, too.
-        match self.gateway.broker.resolve(Carried::Body(Box::new(Session::clone(&newest)))).await {
-            Ok(Resolved::Live(newer)) if newer.generation > used.generation => passport.session = newer,
-            Ok(_) | Err(_) => return Verdict::Pass,
+        let (Some(passport), Some(used)) = (&self.passport, &self.used) else { return Verdict::Pass };
+        let Some(newer) = self.newer_than(used, passport).await else { return Verdict::Pass };
+        if let Some(passport) = &mut self.passport {
+            passport.session = newer;
         }
         self.repeated = true;
         Verdict::Repeat
+    }
+
+    /// The session with another token than the one that was `used`, if there is one or will be in a moment.
+    async fn newer_than(&self, used: &Arc<Session>, passport: &Passport) -> Option<Arc<Session>> {
+        let refused = self.token.carried_by(used)?;
+        let is_newer = |session: &Session| self.token.carried_by(session).is_some_and(|it| it.token != refused.token);
+        let newest = passport.newest();
+        let ledger = &self.gateway.seams.ledger;
+        if is_newer(&newest) || ledger.standing(newest.id, newest.generation) == Standing::Behind {
+            // Whatever has been fetched since, the session may have ended since, too.
+            let carried = Carried::Body(Box::new(Session::clone(&newest)));
+            match self.gateway.broker.resolve(carried).await {
+                Ok(Resolved::Live(newer)) if is_newer(&newer) => return Some(newer),
+                Ok(Resolved::Live(_)) => {}
+                Ok(_) | Err(_) => return None,
+            }
+        }
+        // It may have expired on its way, or be so near to it that a server which counts whole seconds takes it for expired.
+        // Then it is being refreshed beside the request in any case, and that is worth waiting for.
+        let ahead = self.gateway.settings.session.ahead;
+        match self.token.freshness(used, ahead, self.gateway.seams.clock.now()) {
+            (Freshness::Good, _) => None,
+            (Freshness::Due | Freshness::Spent, errand) => {
+                let newer = self.gateway.successor(&newest, errand, Duration::ZERO).await.ok()?;
+                is_newer(&newer).then_some(newer)
+            }
+        }
     }
 
     /// What the head of the final answer to `request` changes on its way to the browser. It alone decides about
@@ -225,7 +238,7 @@ impl Forwarding {
 
     /// The access token that was sent along.
     fn held(&self) -> Option<&[u8]> {
-        self.used.as_ref().map(|session| session.grant.access.token.expose().as_bytes())
+        Some(self.token.carried_by(self.used.as_ref()?)?.token.expose().as_bytes())
     }
 
     /// The answer to `request` when there is none to forward. It carries the same cookies: a rotated token must not be lost with a

@@ -4,6 +4,7 @@
 //! anything else is tried with it, and handed to all who wait. What a failure means is decided here, after the ledger
 //! was read again; only a verdict ends a session.
 
+mod denials;
 mod ending;
 mod farewell;
 mod flight;
@@ -16,16 +17,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::denials::Denials;
 pub use self::ending::{Ended, Revocation};
 use self::farewell::Farewells;
 pub use self::resolve::Resolved;
 use super::Seams;
 use super::health::Health;
 use super::opened::Opened;
+use super::route::Errand;
 use crate::clock::Timestamp;
 use crate::ledger::Key;
 use crate::ledger::protocol::{Ending, Newest};
-use crate::oauth::Client;
+use crate::oauth::{Client, TargetId};
 use crate::session::vault::Vault;
 use crate::session::{Session, SessionId};
 
@@ -49,6 +52,8 @@ pub enum Landing {
     Ended(Ending),
     /// Not now, and not before that moment. The session is as it was.
     Unavailable(Timestamp),
+    /// The authorization server gives no token for this API. The session is as it was.
+    Denied(TargetId),
 }
 
 /// Where a flight will leave its landing.
@@ -67,6 +72,7 @@ pub struct Broker {
     /// Bodies of the ledger.
     opened: Opened,
     farewells: Farewells,
+    denials: Denials,
 }
 
 struct Flight {
@@ -99,6 +105,7 @@ impl Broker {
             flights: Mutex::default(),
             opened: Opened::default(),
             farewells: Farewells::default(),
+            denials: Denials::default(),
         }
     }
 
@@ -112,8 +119,9 @@ impl Broker {
         self.policy.settle
     }
 
-    /// Sees to it that `session` is being refreshed, and says where the result will be.
-    pub fn depart(self: &Arc<Self>, session: &Session) -> Slot {
+    /// Sees to it that a flight is under way for `session`, and says where the result will be. There is one at a time, as
+    /// there is one refresh token: whoever finds another's looks again, when it has landed, at what is still missing.
+    pub fn depart(self: &Arc<Self>, session: &Session, errand: Errand) -> Slot {
         let now = self.seams.clock.now();
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&session.id)
@@ -130,10 +138,15 @@ impl Broker {
         drop(flights);
         let (broker, session) = (Arc::clone(self), session.clone());
         self.seams.tasks.spawn(async move {
-            broker.fly(&session, &sender).await;
+            broker.fly(&session, &errand, &sender).await;
             broker.arrive(&session);
         });
         slot
+    }
+
+    /// Whether the authorization server has said a moment ago that `session` gets no token for this API.
+    pub fn is_denied(&self, session: SessionId, target: TargetId) -> bool {
+        self.denials.is_denied(session, target, self.seams.clock.now())
     }
 
     /// Waits for a flight, as long as a request may wait that has `waited` already.
@@ -180,7 +193,7 @@ impl Flight {
             None => self.slot.has_changed().is_ok(),
             // A rest that seems longer than any was noted before the clock was set back.
             Some(Landing::Unavailable(until)) => *until > now && until.until(now) <= LONGEST_REST,
-            Some(Landing::Advanced(_) | Landing::Ended(_)) => false,
+            Some(Landing::Advanced(_) | Landing::Ended(_) | Landing::Denied(_)) => false,
         }
     }
 }

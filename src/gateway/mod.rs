@@ -150,23 +150,28 @@ impl Seams {
     /// Has tokens revoked that no session came of, beside everything else.
     fn revoke_tokens(&self, client: &Arc<Client>, refresh: Option<RefreshToken>, access: AccessToken) {
         let (seams, client) = (self.clone(), Arc::clone(client));
-        self.tasks.spawn(async move { seams.revoke_pair(&client, refresh.as_ref(), &access).await });
+        self.tasks.spawn(async move { seams.revoke_all(&client, refresh.as_ref(), [&access].into_iter()).await });
     }
 
     /// Has the tokens of `session` revoked.
     async fn revoke_now(&self, client: &Client, session: &Session) {
-        self.revoke_pair(client, session.grant.refresh_token.as_ref(), &session.grant.access.token).await;
+        self.revoke_all(client, session.grant.refresh_token.as_ref(), session.grant.access_tokens()).await;
     }
 
-    /// First the refresh token, then the access token (RFC 7009 section 2.1).
-    async fn revoke_pair(&self, client: &Client, refresh: Option<&RefreshToken>, access: &AccessToken) {
+    /// First the refresh token, then the access tokens (RFC 7009 section 2.1).
+    async fn revoke_all<'t>(
+        &self,
+        client: &Client,
+        refresh: Option<&'t RefreshToken>,
+        access: impl Iterator<Item = &'t AccessToken> + Send,
+    ) {
         let Ok(metadata) = self.server.metadata().await else {
             tracing::warn!("tokens cannot be revoked: the authorization server is not known yet");
             return;
         };
         let refresh = refresh.map(|it| (TokenHint::RefreshToken, it.expose()));
-        let access = Some((TokenHint::AccessToken, access.expose()));
-        for (hint, token) in [refresh, access].into_iter().flatten() {
+        let access = access.map(|it| (TokenHint::AccessToken, it.expose()));
+        for (hint, token) in refresh.into_iter().chain(access) {
             let Some(request) = oauth::revocation_request(client, &metadata, hint, token, &self.proofs()) else {
                 return;
             };
@@ -319,7 +324,7 @@ impl Gateway {
         let passport = if route.access == Access::Public {
             None
         } else {
-            match self.admit(request).await {
+            match self.admit(request, &route.token).await {
                 Admission::Admitted(passport) => Some(passport),
                 Admission::Nobody(_) if route.access == Access::Optional => None,
                 Admission::Nobody(absence) => return Decision::Respond(self.turn_away(request, route, &absence)),

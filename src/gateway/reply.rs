@@ -47,6 +47,8 @@ pub enum Refusal {
     IssuerUnavailable(Duration),
     /// The ledger cannot be asked now. The session is kept.
     LedgerUnavailable,
+    /// The authorization server gives no token for the API of this route. The session is kept.
+    NoTokenForRoute,
     /// The upstream cannot be reached, or broke off.
     UpstreamFailed,
     /// The upstream did not answer in time.
@@ -182,6 +184,14 @@ impl Refusal {
                 "This session has too many event streams open",
                 "Tabs of one browser can share one, as client.js does.".to_owned(),
             ),
+            Self::NoTokenForRoute => (
+                StatusCode::BAD_GATEWAY,
+                "no-token",
+                "There is no access to this",
+                "You are signed in, but the sign-in service gives no token for this part. The operator can find the \
+                 cause in the log."
+                    .to_owned(),
+            ),
             Self::NotANavigation => (
                 StatusCode::BAD_REQUEST,
                 "not-a-navigation",
@@ -227,6 +237,7 @@ impl Refusal {
             }
             Self::StepUp { wanted: StepUp::Scope(_), .. }
             | Self::CrossSite(_)
+            | Self::NoTokenForRoute
             | Self::UpstreamFailed
             | Self::UpstreamTimeout
             | Self::NoRoute
@@ -297,6 +308,7 @@ impl Refusal {
             }
             Self::NotANavigation => vec![login],
             Self::CrossSite(_)
+            | Self::NoTokenForRoute
             | Self::NoRoute
             | Self::BadRequest(_)
             | Self::Method(_)
@@ -341,13 +353,6 @@ pub fn bounce(target: &str) -> Answer {
 /// 200 with a JSON body.
 pub fn json(value: &Value, request: &Parts) -> Answer {
     without_body_for_head(own(StatusCode::OK, "application/json", value.to_string().into()), request)
-}
-
-/// Public keys, which whoever reads them may keep for an hour.
-pub fn keys(value: &Value, request: &Parts) -> Answer {
-    let mut answer = json(value, request);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
-    answer
 }
 
 /// The answer to a preflight of an allowed origin, which `cors` names.

@@ -8,6 +8,9 @@ use http::Method;
 use url::{Position, Url};
 
 use super::files::Files;
+use crate::clock::Timestamp;
+use crate::oauth::{Means, TokenTarget};
+use crate::session::{Freshness, HeldToken, Session};
 
 /// Who may use a route, and what a request without a session gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,52 @@ pub enum Target {
     Upstream(Arc<Upstream>),
     /// To files that were read into memory.
     Files(Arc<Files>),
+}
+
+/// Which token the requests of a route carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouteToken {
+    /// That of the session.
+    #[default]
+    Session,
+    /// None: the upstream needs no token, and gets none that is good elsewhere (RFC 9700 section 4.10.2). The session is kept
+    /// fresh all the same.
+    None,
+    /// One of its own, which is asked for when it is first needed.
+    Own(Arc<TokenTarget>),
+}
+
+/// What a flight is to bring.
+#[derive(Clone, Debug)]
+pub enum Errand {
+    /// A fresh access token.
+    Refresh,
+    /// The token for one API.
+    Fetch(Arc<TokenTarget>),
+}
+
+impl RouteToken {
+    /// What `session` has of it.
+    pub fn carried_by<'s>(&self, session: &'s Session) -> Option<&'s HeldToken> {
+        match self {
+            Self::Session => Some(&session.grant.access),
+            Self::None => None,
+            Self::Own(target) => session.grant.other(target.id()),
+        }
+    }
+
+    /// How it stands in `session` at `now`, and what is to be done about it if that is not well.
+    pub fn freshness(&self, session: &Session, ahead: Duration, now: Timestamp) -> (Freshness, Errand) {
+        let usual = session.freshness(ahead, now);
+        match self {
+            Self::Session | Self::None => (usual, Errand::Refresh),
+            // What is spent is exchanged for nothing.
+            Self::Own(target) if target.means() == Means::Exchange && usual == Freshness::Spent => {
+                (session.freshness_for(target, ahead, now), Errand::Refresh)
+            }
+            Self::Own(target) => (session.freshness_for(target, ahead, now), Errand::Fetch(Arc::clone(target))),
+        }
+    }
 }
 
 /// A server that requests are forwarded to.
@@ -64,6 +113,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// Whether `path` is taken off before the request is forwarded.
     pub strip_prefix: bool,
+    /// Which token its requests carry.
+    pub token: RouteToken,
 }
 
 /// All routes of a site; the longest path that fits wins.
@@ -71,6 +122,8 @@ pub struct Route {
 pub struct RouteTable {
     /// Longest path first.
     routes: Vec<Arc<Route>>,
+    /// How many of them have tokens of their own.
+    own_tokens: usize,
 }
 
 impl RouteTable {
@@ -78,7 +131,13 @@ impl RouteTable {
     pub fn new(routes: impl IntoIterator<Item = Route>) -> Self {
         let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
-        Self { routes }
+        let own_tokens = routes.iter().filter(|route| matches!(route.token, RouteToken::Own(_))).count();
+        Self { routes, own_tokens }
+    }
+
+    /// How many routes have tokens of their own.
+    pub const fn own_tokens(&self) -> usize {
+        self.own_tokens
     }
 
     /// The route that `path` belongs to.
@@ -209,6 +268,7 @@ mod tests {
             target: Target::Upstream(upstream),
             methods: vec![Method::GET],
             strip_prefix,
+            token: RouteToken::Session,
         }
     }
 

@@ -142,10 +142,11 @@ impl Client {
         scopes
     }
 
-    /// The scope parameter of a login that asks for `more` besides.
+    /// The scope parameter of a login that asks for `more` besides, and for all that later tokens need.
     pub(super) fn scope(&self, metadata: &AuthorizationServerMetadata, more: Option<&str>) -> String {
         let mut scopes = self.requested_scopes(metadata);
-        for scope in more.into_iter().flat_map(str::split_ascii_whitespace) {
+        let later = self.requests.later.iter().flat_map(|it| &it.scopes).map(String::as_str);
+        for scope in later.chain(more.into_iter().flat_map(str::split_ascii_whitespace)) {
             if !scopes.iter().any(|it| it == scope) {
                 scopes.push(scope.to_owned());
             }

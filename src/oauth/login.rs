@@ -155,7 +155,7 @@ impl CodeRedemption {
             ("redirect_uri", &client.redirect_uri),
             ("code_verifier", verifier.expose()),
         ];
-        let request = token::token_request(client, metadata, &fields, proofs);
+        let request = token::usual_token_request(client, metadata, &fields, proofs);
         (request, PendingLogin { issuer, nonce, max_age, acr_values })
     }
 }

@@ -30,6 +30,7 @@ mod metadata;
 mod pkce;
 mod pushed;
 mod requests;
+mod target;
 #[cfg(test)]
 mod testing;
 mod token;
@@ -49,6 +50,7 @@ pub use logout_token::LogoutToken;
 pub use metadata::{AuthorizationServerMetadata, EndpointAliases};
 pub use pkce::PkceVerifier;
 pub use requests::{Par, Pushing, RequestOptions, ResponseMode};
+pub use target::{Means, TargetId, TokenTarget, Wanted};
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
 pub use userinfo::{UserInfo, userinfo_request};
 pub use values::{

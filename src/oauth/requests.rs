@@ -8,6 +8,7 @@ use super::authorization::Parameters;
 use super::client::{Client, Proofs};
 use super::client_key::ClientKeys;
 use super::metadata::AuthorizationServerMetadata;
+use super::target::Wanted;
 
 /// How logins are asked for. The default adds nothing to what every server understands.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct RequestOptions {
     pub resources: Vec<String>,
     /// The same by the name that some servers have for it (`audience`).
     pub audience: Option<String>,
+    /// What tokens are asked for later, one by one. A login has to grant all of it (RFC 8707 section 2.1).
+    pub later: Vec<Wanted>,
     /// Claims that are asked for one by one (OpenID Connect Core section 5.5).
     pub claims: Option<Map<String, Value>>,
     /// How the response comes.
@@ -70,8 +73,13 @@ const BACKDATED: Duration = Duration::from_secs(30);
 impl RequestOptions {
     /// Adds to a request what is configured.
     pub(super) fn write(&self, parameters: &mut Parameters) {
-        for resource in &self.resources {
-            parameters.add("resource", resource);
+        let later = self.later.iter().filter_map(|it| it.resource.as_ref());
+        let mut resources: Vec<&String> = Vec::new();
+        for resource in self.resources.iter().chain(later) {
+            if !resources.contains(&resource) {
+                resources.push(resource);
+                parameters.add("resource", resource);
+            }
         }
         parameters.add("audience", self.audience.as_deref().unwrap_or_default());
         parameters.add("claims", &self.claims.clone().map(|it| Value::Object(it).to_string()).unwrap_or_default());

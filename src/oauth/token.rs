@@ -71,7 +71,7 @@ impl TokenSet {
     }
 }
 
-/// A request to the token endpoint, for tokens for the configured resources (RFC 8707 section 2.2).
+/// A request to the token endpoint.
 pub(super) fn token_request(
     client: &Client,
     metadata: &AuthorizationServerMetadata,
@@ -79,9 +79,19 @@ pub(super) fn token_request(
     proofs: &Proofs<'_>,
 ) -> http::Request<Vec<u8>> {
     let endpoint = client.door(&metadata.token_endpoint, metadata.mtls_endpoint_aliases.token_endpoint.as_ref());
+    client.form(metadata, endpoint, fields, proofs)
+}
+
+/// The same for what API calls usually carry: a token for the configured resources (RFC 8707 section 2.2).
+pub(super) fn usual_token_request(
+    client: &Client,
+    metadata: &AuthorizationServerMetadata,
+    fields: &[(&str, &str)],
+    proofs: &Proofs<'_>,
+) -> http::Request<Vec<u8>> {
     let resources = client.requests.resources.iter().map(|resource| ("resource", resource.as_str()));
     let fields: Vec<_> = fields.iter().copied().chain(resources).collect();
-    client.form(metadata, endpoint, &fields, proofs)
+    token_request(client, metadata, &fields, proofs)
 }
 
 /// The request for fresh tokens (RFC 6749 section 6).
@@ -94,7 +104,7 @@ pub fn refresh_request(
     proofs: &Proofs<'_>,
 ) -> http::Request<Vec<u8>> {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-    token_request(client, metadata, &fields, proofs)
+    usual_token_request(client, metadata, &fields, proofs)
 }
 
 /// Who logged in, as the ID token of the login said.

@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::oauth::{AccessToken, RawIdToken, RefreshToken, TokenSet};
+use crate::oauth::{AccessToken, Means, RawIdToken, RefreshToken, TargetId, TokenSet, TokenTarget};
 
 /// The tokens that a session holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// What API calls carry.
     pub access: HeldToken,
+    /// What calls of APIs carry that have tokens of their own.
+    others: Vec<(TargetId, HeldToken)>,
     /// What the next access token is asked with.
     pub refresh_token: Option<RefreshToken>,
     /// Until when the server will take the refresh token, where it says so. Many servers prolong it with each refresh.
@@ -97,8 +99,51 @@ impl Grant {
                 expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),
                 scope: tokens.scope.or_else(|| before.and_then(|it| it.access.scope.clone())),
             },
+            others: before.map(|it| it.others_alive(answered).cloned().collect()).unwrap_or_default(),
             refresh_token,
             id_token: tokens.id_token.or_else(|| before.and_then(|it| it.id_token.clone())),
         }
+    }
+
+    /// The same grant, to which `tokens` bring the token of one more API.
+    ///
+    /// What else they bring replaces what is here as a refresh does, if they are one; an exchange leaves it alone.
+    pub(super) fn with(&self, target: &TokenTarget, tokens: TokenSet, asked: Timestamp, answered: Timestamp) -> Self {
+        let next = match target.means() {
+            Means::Refresh => {
+                Self { access: self.access.clone(), ..Self::of(tokens.clone(), Some(self), asked, answered) }
+            }
+            Means::Exchange => self.clone(),
+        };
+        let token = HeldToken {
+            token: tokens.access_token,
+            obtained: asked,
+            answered,
+            expires: Some(asked + tokens.expires_in.unwrap_or(ASSUMED_LIFETIME)),
+            scope: tokens.scope,
+        };
+        let others = next.others_alive(answered).filter(|(id, _)| *id != target.id()).cloned();
+        Self { others: others.chain([(target.id(), token)]).collect(), ..next }
+    }
+
+    /// The same without the ID token.
+    pub(super) fn without_id_token(&self) -> Self {
+        Self { id_token: None, ..self.clone() }
+    }
+
+    /// The token for an API that has tokens of its own.
+    pub fn other(&self, id: TargetId) -> Option<&HeldToken> {
+        self.others.iter().find(|(it, _)| *it == id).map(|(_, token)| token)
+    }
+
+    /// All access tokens.
+    pub fn access_tokens(&self) -> impl Iterator<Item = &AccessToken> {
+        [&self.access].into_iter().chain(self.others.iter().map(|(_, token)| token)).map(|it| &it.token)
+    }
+
+    /// Those of the other tokens that are worth keeping. Of what is no longer configured no more tokens come, and so it
+    /// disappears.
+    fn others_alive(&self, now: Timestamp) -> impl Iterator<Item = &(TargetId, HeldToken)> {
+        self.others.iter().filter(move |(_, token)| token.expires.is_none_or(|expires| expires > now))
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::grant::{Freshness, Grant, HeldToken};
 pub use self::handle::{Carried, Handle, Placement};
 use crate::clock::Timestamp;
-use crate::oauth::{OriginalIdentity, TokenSet, VerifiedLogin};
+use crate::oauth::{OriginalIdentity, TokenSet, TokenTarget, VerifiedLogin};
 use crate::secret::{Random, Secret};
 
 /// Names one session, from its login to its end. 128 random bits.
@@ -186,6 +186,17 @@ impl Session {
         }
     }
 
+    /// The same session with one more token, which was asked for at `asked`: as far as the ledger goes, that is a refresh.
+    #[must_use]
+    pub fn widened(&self, target: &TokenTarget, tokens: TokenSet, asked: Timestamp, now: Timestamp) -> Self {
+        Self {
+            generation: self.generation + 1,
+            last_seen: now.max(self.last_seen),
+            grant: self.grant.with(target, tokens, asked, now),
+            ..self.clone()
+        }
+    }
+
     /// The same session, used at `now`.
     #[must_use]
     pub fn seen(&self, now: Timestamp) -> Self {
@@ -194,10 +205,11 @@ impl Session {
 
     /// Roughly what it takes in memory, in bytes: its tokens are most of it.
     pub fn size(&self) -> usize {
-        let Grant { access, refresh_token, id_token, .. } = &self.grant;
-        let tokens = access.token.expose().len()
-            + refresh_token.as_ref().map_or(0, |token| token.expose().len())
-            + id_token.as_ref().map_or(0, |token| token.expose().len());
+        let Grant { refresh_token, id_token, .. } = &self.grant;
+        let tokens =
+            self.grant.access_tokens().map(|token| size_of::<HeldToken>() + token.expose().len()).sum::<usize>()
+                + refresh_token.as_ref().map_or(0, |token| token.expose().len())
+                + id_token.as_ref().map_or(0, |token| token.expose().len());
         size_of::<Self>() + tokens + self.identity.claims.len()
     }
 
@@ -210,7 +222,7 @@ impl Session {
     /// The same session without the ID token, for when it is too large with it.
     #[must_use]
     pub fn without_id_token(&self) -> Self {
-        Self { grant: Grant { id_token: None, ..self.grant.clone() }, ..self.clone() }
+        Self { grant: self.grant.without_id_token(), ..self.clone() }
     }
 
     /// The cookie's secret, for the sealer of bodies in the ledger.
@@ -235,6 +247,11 @@ impl Session {
             Some(_) => self.grant.access.freshness(ahead, now),
             None => Freshness::Good,
         }
+    }
+
+    /// How the token for `target` stands at `now`; one that is not there yet is as good as spent.
+    pub fn freshness_for(&self, target: &TokenTarget, ahead: Duration, now: Timestamp) -> Freshness {
+        self.grant.other(target.id()).map_or(Freshness::Spent, |token| token.freshness(ahead, now))
     }
 
     /// Until when the access token may be used.

@@ -10,7 +10,7 @@ use vestibule::gateway::broker::{RefreshPolicy, Revocation};
 use vestibule::gateway::cross_origin::CrossOrigin;
 use vestibule::gateway::logout::{FrontChannel, LogoutSettings};
 use vestibule::gateway::roster::RosterPolicy;
-use vestibule::gateway::route::{Access, Route, RouteTable, Target, Upstream};
+use vestibule::gateway::route::{Access, Route, RouteTable, RouteToken, Target, Upstream};
 use vestibule::gateway::{Gateway, Seams, Settings};
 use vestibule::ledger::Ledger;
 use vestibule::oauth::{
@@ -132,6 +132,7 @@ fn settings() -> Settings {
             target: Target::Upstream(Arc::new(upstream)),
             methods: vec![Method::GET],
             strip_prefix: false,
+            token: RouteToken::Session,
         }]),
         cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
         trusted_proxies: Vec::new(),

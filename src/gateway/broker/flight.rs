@@ -8,12 +8,13 @@ use tokio::time::sleep;
 
 use super::super::SendError;
 use super::super::health::{Gate, Weight, backoff};
+use super::super::route::Errand;
 use super::{Broker, Landing, Resolved};
 use crate::clock::Timestamp;
 use crate::ledger::protocol::{
     Claim, Claimed, Commit, Committed, EndReason, Ending, Newest, Outcome, Refuse, Release, Renew, Renewed,
 };
-use crate::oauth::{self, AuthorizationServerMetadata, Protocol, TokenSet, Verdict};
+use crate::oauth::{self, AuthorizationServerMetadata, Means, Protocol, TokenSet, TokenTarget, Verdict};
 use crate::session::{Placement, Session};
 
 /// A lease holds this long without renewal; it is renewed in thirds of that.
@@ -28,8 +29,13 @@ const UNDETERMINED_LIMIT: u32 = 3;
 
 impl Broker {
     /// Flies, and leaves what comes of it in `landing`.
-    pub(super) async fn fly(self: &Arc<Self>, session: &Session, landing: &watch::Sender<Option<Landing>>) {
-        match self.refresh(session).await {
+    pub(super) async fn fly(
+        self: &Arc<Self>,
+        session: &Session,
+        errand: &Errand,
+        landing: &watch::Sender<Option<Landing>>,
+    ) {
+        match self.refresh(session, errand).await {
             Flown::Landed(landed) => {
                 landing.send_replace(Some(landed));
             }
@@ -38,7 +44,7 @@ impl Broker {
     }
 
     /// From the claim to the tokens.
-    async fn refresh(&self, session: &Session) -> Flown {
+    async fn refresh(&self, session: &Session, errand: &Errand) -> Flown {
         let right = match self.claim(session).await {
             Ok(won) => won,
             Err(landing) => return Flown::Landed(landing),
@@ -61,13 +67,37 @@ impl Broker {
                 }
             }
         }
-        let (Some(refresh_token), Ok(metadata)) = (&session.grant.refresh_token, self.seams.server.metadata().await)
-        else {
+        let Ok(metadata) = self.seams.server.metadata().await else {
             return self.rest(session, right, Outcome::NotSpent).await;
         };
-        let request = oauth::refresh_request(&self.client, &metadata, refresh_token, &self.seams.proofs());
+        let Some(request) = self.request(session, errand, &metadata) else {
+            return match errand {
+                Errand::Refresh => self.rest(session, right, Outcome::NotSpent).await,
+                Errand::Fetch(target) => self.deny(session, right, target, "there is no refresh token").await,
+            };
+        };
         let answer = self.ask_holding(session, right, request).await;
-        self.judge(session, right, &metadata, answer, now).await
+        self.judge(session, right, errand, &metadata, answer, now).await
+    }
+
+    /// What the authorization server is asked; nothing without a refresh token, where that is what is spent.
+    fn request(
+        &self,
+        session: &Session,
+        errand: &Errand,
+        metadata: &AuthorizationServerMetadata,
+    ) -> Option<http::Request<Vec<u8>>> {
+        let (client, proofs) = (&*self.client, self.seams.proofs());
+        let grant = &session.grant;
+        match errand {
+            Errand::Fetch(target) if target.means() == Means::Exchange => {
+                Some(target.exchange_request(client, metadata, &grant.access.token, &proofs))
+            }
+            Errand::Fetch(target) => {
+                Some(target.refresh_request(client, metadata, grant.refresh_token.as_ref()?, &proofs))
+            }
+            Errand::Refresh => Some(oauth::refresh_request(client, metadata, grant.refresh_token.as_ref()?, &proofs)),
+        }
     }
 
     /// The right to spend the refresh token, or what came of it elsewhere.
@@ -117,6 +147,7 @@ impl Broker {
         &self,
         session: &Session,
         right: Right,
+        errand: &Errand,
         metadata: &AuthorizationServerMetadata,
         answer: Result<http::Response<bytes::Bytes>, SendError>,
         asked: Timestamp,
@@ -139,10 +170,15 @@ impl Broker {
         let error = match TokenSet::read(&response) {
             Ok(tokens) => {
                 self.health.succeeded(now);
-                return self.verify(session, right, metadata, tokens, asked).await;
+                return self.verify(session, right, errand, metadata, tokens, asked).await;
             }
             Err(error) => error,
         };
+        if let Errand::Fetch(target) = errand
+            && target.is_denied_by(&error)
+        {
+            return self.deny(session, right, target, &error.to_string()).await;
+        }
         tracing::warn!(%error, status = response.status().as_u16(), "the authorization server did not refresh a token");
         match error.verdict() {
             Verdict::InvalidGrant => match self.health.refused(now) {
@@ -179,6 +215,7 @@ impl Broker {
         &self,
         session: &Session,
         right: Right,
+        errand: &Errand,
         metadata: &AuthorizationServerMetadata,
         mut tokens: TokenSet,
         asked: Timestamp,
@@ -204,8 +241,12 @@ impl Broker {
                 }
             }
         }
-        let newer = self.vault.place(session.renewed(tokens, asked, self.seams.clock.now()));
-        Flown::Refreshed { newer: Arc::new(newer), fence: right.fence }
+        let now = self.seams.clock.now();
+        let newer = match errand {
+            Errand::Refresh => session.renewed(tokens, asked, now),
+            Errand::Fetch(target) => session.widened(target, tokens, asked, now),
+        };
+        Flown::Refreshed { newer: Arc::new(self.vault.place(newer)), fence: right.fence }
     }
 
     async fn check_refreshed(
@@ -296,6 +337,22 @@ impl Broker {
                 tracing::warn!(%error, "the end of a session cannot be noted; it is kept");
                 self.rest(session, right, Outcome::NotSpent).await
             }
+        }
+    }
+
+    /// There is no token for one API. Nothing is said about the session, and nothing keeps it from asking for others.
+    async fn deny(&self, session: &Session, right: Right, target: &TokenTarget, why: &str) -> Flown {
+        let (wanted, means) = (target.wanted(), target.means());
+        tracing::error!(
+            ?wanted,
+            ?means,
+            why,
+            "the authorization server gives no token for a route: check route.token, and what it grants this client"
+        );
+        self.denials.note(session.id, target.id(), self.seams.clock.now());
+        match self.give_back(session, right, Outcome::NotSpent, Duration::ZERO).await {
+            Flown::Landed(Landing::Unavailable(_)) => Flown::Landed(Landing::Denied(target.id())),
+            flown @ (Flown::Landed(_) | Flown::Refreshed { .. }) => flown,
         }
     }
 
