@@ -167,6 +167,11 @@ impl Issuer {
         lock(&self.inner.book).set_access_lifetime(lifetime);
     }
 
+    /// What an access token is for: the resource or audience that it was asked for, or nothing in particular.
+    pub fn target(&self, token: &str) -> Option<String> {
+        lock(&self.inner.book).target(token).map(str::to_owned)
+    }
+
     /// The stage directions.
     pub fn script(&self) -> &Script {
         &self.inner.script

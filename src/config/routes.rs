@@ -99,8 +99,7 @@ fn token(
     let Some(raw) = raw else { return RouteToken::Session };
     if matches!(target, Some(TargetSettings::Files { .. })) {
         misplaced(checker, &key(""), "an upstream");
-    }
-    if access == Some(Access::Public) {
+    } else if access == Some(Access::Public) {
         let flaw = Flaw::new("with auth = \"none\" no token is sent", "take it out, or write another auth");
         checker.note(&key(""), flaw);
     }

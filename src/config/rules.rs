@@ -44,7 +44,14 @@ pub(super) fn apply(
     let mut issuer = issuer::apply(&mut checker, raw.issuer, server.as_ref().map(Server::redirect_uri));
     let routes = routes::apply(&mut checker, raw.routes, public_url, prefix);
     if let Some(issuer) = &mut issuer {
-        issuer.client.requests.later = routes::asked_for_later(&routes);
+        let requests = &mut issuer.client.requests;
+        requests.later = routes::asked_for_later(&routes);
+        if requests.resources.is_empty() && requests.later.iter().any(|it| it.resource.is_some()) {
+            checker.warn(
+                "routes name resources and issuer.resource does not: many issuers then refuse the login's own token request; \
+                 name in issuer.resource what the session's own token is for",
+            );
+        }
     }
     let (refresh, ahead) = checker.refresh(&raw.refresh);
     let session = session::apply(&mut checker, raw.session, ahead, public_url, &routes);

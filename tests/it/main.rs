@@ -53,6 +53,8 @@ mod real;
 #[cfg(test)]
 mod refresh;
 #[cfg(test)]
+mod route_tokens;
+#[cfg(test)]
 mod step_up;
 #[cfg(test)]
 mod streams;

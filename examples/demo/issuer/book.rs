@@ -223,12 +223,14 @@ impl Book {
         self.families.push(Family { grant: grant.clone(), revoked: refusal.is_some() });
         match refusal {
             Some(reason) => Err(Refused(reason)),
-            None => self.issue(family, now),
+            None => self.issue(family, "", now),
         }
     }
 
     /// Redeems a refresh token.
-    pub(super) fn refresh(&mut self, token: &str, now: Timestamp) -> Result<Issued, Refused> {
+    ///
+    /// The access token is for `target`, or for everything where that is empty.
+    pub(super) fn refresh(&mut self, token: &str, target: &str, now: Timestamp) -> Result<Issued, Refused> {
         let entry = self.refresh.get(token).ok_or(Refused("unknown refresh token"))?;
         let (family, expires, state) = (entry.family, entry.expires, entry.state);
         match state {
@@ -240,7 +242,7 @@ impl Book {
             RefreshState::Newest if self.is_revoked(family) => Err(Refused("the refresh token is revoked")),
             RefreshState::Newest if expires <= now => Err(Refused("the refresh token has expired")),
             RefreshState::Newest => {
-                let mut issued = self.issue(family, now)?;
+                let mut issued = self.issue(family, target, now)?;
                 // It belongs to the request that the user made, not to what follows (OpenID Connect Core section 12.2).
                 issued.grant.nonce = None;
                 if issued.refresh_token.is_some()
@@ -252,6 +254,18 @@ impl Book {
                 Ok(issued)
             }
         }
+    }
+
+    /// Gives a token for `target` in exchange for another (RFC 8693).
+    pub(super) fn exchange(&mut self, token: &str, target: &str, now: Timestamp) -> Result<Issued, Refused> {
+        let grant = self.active(token, now).ok_or(Refused("the subject token is not good"))?.clone();
+        let family = self.access.get(token).map_or(usize::MAX, |access| access.family);
+        Ok(Issued { access_token: self.access_token(family, target, now), refresh_token: None, grant })
+    }
+
+    /// What an access token is for; empty if that is everything.
+    pub(super) fn target(&self, token: &str) -> Option<&str> {
+        self.access.get(token).map(|access| access.target.as_str())
     }
 
     /// Revokes a token: an access token alone, a refresh token with its family (RFC 7009 section 2.1).
@@ -299,17 +313,23 @@ impl Book {
         self.codes.keys().chain(self.access.keys()).chain(self.refresh.keys())
     }
 
-    fn issue(&mut self, family: usize, now: Timestamp) -> Result<Issued, Refused> {
+    fn issue(&mut self, family: usize, target: &str, now: Timestamp) -> Result<Issued, Refused> {
         let grant = self.families.get(family).ok_or(Refused("unknown family"))?.grant.clone();
         let is_first = !self.refresh.values().any(|token| token.family == family);
-        let access_token = self.mint.token("at");
-        self.access.insert(access_token.clone(), Access { family, expires: now + self.terms.access });
+        let access_token = self.access_token(family, target, now);
         let refresh_token = (is_first || self.terms.rotation == Rotation::Strict).then(|| self.mint.token("rt"));
         if let Some(token) = &refresh_token {
             let entry = Refresh { family, expires: now + self.terms.refresh, state: RefreshState::Newest };
             self.refresh.insert(token.clone(), entry);
         }
         Ok(Issued { access_token, refresh_token, grant })
+    }
+
+    fn access_token(&mut self, family: usize, target: &str, now: Timestamp) -> String {
+        let token = self.mint.token("at");
+        let access = Access { family, target: target.to_owned(), expires: now + self.terms.access };
+        self.access.insert(token.clone(), access);
+        token
     }
 
     fn revoke_family(&mut self, family: usize) {
@@ -337,6 +357,7 @@ struct Family {
 
 struct Access {
     family: usize,
+    target: String,
     expires: Timestamp,
 }
 

@@ -121,9 +121,9 @@ impl Fields {
             .filter(|value| !value.is_empty())
     }
 
-    /// The first name that comes twice.
+    /// The first name that comes twice. RFC 8707 section 2 lets `resource` do so.
     pub(super) fn repeated(&self) -> Option<&str> {
-        let mut names = self.names();
+        let mut names = self.names().filter(|name| *name != "resource");
         std::iter::from_fn(|| names.next().map(|name| (name, names.clone())))
             .find_map(|(name, mut rest)| rest.any(|other| other == name).then_some(name))
     }

@@ -27,6 +27,7 @@ pub(super) fn token(inner: &Inner, request: &Received) -> Response {
         return refusal(StatusCode::BAD_REQUEST, "invalid_request", &format!("{name} comes twice"));
     }
     let now = inner.clock.now();
+    let target = form.get("resource").or(form.get("audience")).unwrap_or_default();
     let outcome = match form.get("grant_type") {
         Some("authorization_code") => {
             let (Some(code), Some(uri), Some(verifier)) =
@@ -41,7 +42,13 @@ pub(super) fn token(inner: &Inner, request: &Received) -> Response {
             let Some(token) = form.get("refresh_token") else {
                 return refusal(StatusCode::BAD_REQUEST, "invalid_request", "refresh_token is needed");
             };
-            lock(&inner.book).refresh(token, now)
+            lock(&inner.book).refresh(token, target, now)
+        }
+        Some("urn:ietf:params:oauth:grant-type:token-exchange") => {
+            let Some(token) = form.get("subject_token") else {
+                return refusal(StatusCode::BAD_REQUEST, "invalid_request", "subject_token is needed");
+            };
+            lock(&inner.book).exchange(token, target, now)
         }
         Some(_) => return refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", "not offered here"),
         None => return refusal(StatusCode::BAD_REQUEST, "invalid_request", "grant_type is needed"),

@@ -52,8 +52,8 @@ impl Broker {
         let now = self.seams.clock.now();
         if let Some(answer_due) = right.sent_before {
             // The token may be spent already, and a second sending could look like theft. It waits until the first
-            // answer can no longer come, and until the access token has been used to its end.
-            let rest = answer_due.max(session.usable_until().until(now)).min(DEADLINE);
+            // answer can no longer come, and for as long as it is not needed.
+            let rest = answer_due.max(unneeded(session, errand, now)).min(DEADLINE);
             if rest > Duration::ZERO {
                 return self.give_back(session, right, Outcome::NotSpent, rest).await;
             }
@@ -68,11 +68,11 @@ impl Broker {
             }
         }
         let Ok(metadata) = self.seams.server.metadata().await else {
-            return self.rest(session, right, Outcome::NotSpent).await;
+            return self.rest(session, right, errand, Outcome::NotSpent).await;
         };
         let Some(request) = self.request(session, errand, &metadata) else {
             return match errand {
-                Errand::Refresh => self.rest(session, right, Outcome::NotSpent).await,
+                Errand::Refresh => self.rest(session, right, errand, Outcome::NotSpent).await,
                 Errand::Fetch(target) => self.deny(session, right, target, "there is no refresh token").await,
             };
         };
@@ -164,7 +164,7 @@ impl Broker {
                     // The connection is gone, but what was sent may still be worked on.
                     SendError::Unknown(_) => Outcome::Unknown((asked + DEADLINE).until(now)),
                 };
-                return self.rest(session, right, outcome).await;
+                return self.rest(session, right, errand, outcome).await;
             }
         };
         let error = match TokenSet::read(&response) {
@@ -182,13 +182,13 @@ impl Broker {
         tracing::warn!(%error, status = response.status().as_u16(), "the authorization server did not refresh a token");
         match error.verdict() {
             Verdict::InvalidGrant => match self.health.refused(now) {
-                Weight::Verdict => self.conclude(session, right).await,
+                Weight::Verdict => self.conclude(session, right, errand).await,
                 Weight::Doubtful => {
                     tracing::error!(
                         "refusals of refresh tokens are doubted: the client credentials have not worked since they \
                          were loaded, or too many sessions are refused at once; check client_id and client_secret"
                     );
-                    self.undetermined(session, right).await
+                    self.undetermined(session, right, errand).await
                 }
             },
             Verdict::ClientRejected => {
@@ -197,16 +197,16 @@ impl Broker {
                      check issuer.client_id and issuer.client_secret"
                 );
                 self.health.rejected(now);
-                self.rest(session, right, Outcome::NotSpent).await
+                self.rest(session, right, errand, Outcome::NotSpent).await
             }
             Verdict::Transient { retry_after } => {
                 self.health.failed(retry_after, now);
                 // An error behind the front door may hide a rotation; one at the door does not.
                 let may_hide_rotation = response.status().is_server_error() || response.status().is_success();
                 let outcome = if may_hide_rotation { Outcome::Unknown(Duration::ZERO) } else { Outcome::NotSpent };
-                self.rest(session, right, outcome).await
+                self.rest(session, right, errand, outcome).await
             }
-            Verdict::Undetermined => self.undetermined(session, right).await,
+            Verdict::Undetermined => self.undetermined(session, right, errand).await,
         }
     }
 
@@ -237,7 +237,7 @@ impl Broker {
                     tracing::error!(%error, "a refresh brought an ID token that is not this session's");
                     let stranger = session.renewed(tokens, asked, self.seams.clock.now());
                     self.seams.revoke(&self.client, &stranger);
-                    return self.conclude(session, right).await;
+                    return self.conclude(session, right, errand).await;
                 }
             }
         }
@@ -324,7 +324,7 @@ impl Broker {
     }
 
     /// The refresh token was refused: the session is over, unless the ledger has moved on meanwhile.
-    async fn conclude(&self, session: &Session, right: Right) -> Flown {
+    async fn conclude(&self, session: &Session, right: Right, errand: &Errand) -> Flown {
         let refuse = Refuse { generation: session.generation, keep_until: session.ends };
         match self.seams.ledger.apply(session.id, &refuse).await {
             Ok(newest) => {
@@ -335,7 +335,7 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(%error, "the end of a session cannot be noted; it is kept");
-                self.rest(session, right, Outcome::NotSpent).await
+                self.rest(session, right, errand, Outcome::NotSpent).await
             }
         }
     }
@@ -357,10 +357,10 @@ impl Broker {
     }
 
     /// Neither success nor verdict. It counts only once the access token has been used to its end.
-    async fn undetermined(&self, session: &Session, right: Right) -> Flown {
+    async fn undetermined(&self, session: &Session, right: Right, errand: &Errand) -> Flown {
         let now = self.seams.clock.now();
         if session.usable_until() > now {
-            return self.rest(session, right, Outcome::NotSpent).await;
+            return self.rest(session, right, errand, Outcome::NotSpent).await;
         }
         let release = Release {
             fence: right.fence,
@@ -368,17 +368,16 @@ impl Broker {
             rest: self.pause(right.failures),
         };
         match self.seams.ledger.apply(session.id, &release).await {
-            Ok(released) if released.undetermined >= UNDETERMINED_LIMIT => self.conclude(session, right).await,
+            Ok(released) if released.undetermined >= UNDETERMINED_LIMIT => self.conclude(session, right, errand).await,
             Ok(_) | Err(_) => Flown::Landed(Landing::Unavailable(now + release.rest)),
         }
     }
 
     /// Gives the right back after a failure, with a pause that grows with their number.
-    async fn rest(&self, session: &Session, right: Right, outcome: Outcome) -> Flown {
+    async fn rest(&self, session: &Session, right: Right, errand: &Errand, outcome: Outcome) -> Flown {
         let mut rest = self.pause(right.failures);
         if let Outcome::Unknown(answer_due) = outcome {
-            let used_up = session.usable_until().until(self.seams.clock.now());
-            rest = rest.max(answer_due.max(used_up).min(DEADLINE));
+            rest = rest.max(answer_due.max(unneeded(session, errand, self.seams.clock.now())).min(DEADLINE));
         }
         self.give_back(session, right, outcome, rest).await
     }
@@ -416,6 +415,15 @@ impl Broker {
     fn pause(&self, failures: u32) -> Duration {
         let [jitter] = self.seams.random.bytes();
         backoff(failures, jitter)
+    }
+}
+
+/// For how long nobody needs what is asked for: while the access token can be used. A token that an API waits for is needed
+/// now.
+fn unneeded(session: &Session, errand: &Errand, now: Timestamp) -> Duration {
+    match errand {
+        Errand::Refresh => session.usable_until().until(now),
+        Errand::Fetch(_) => Duration::ZERO,
     }
 }
 

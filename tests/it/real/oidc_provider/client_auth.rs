@@ -125,10 +125,52 @@ async fn tokens_are_for_the_resource_that_is_configured_also_after_a_refresh() {
     let tokens = site.api.tokens();
     assert!(tokens.len() >= 2, "{}", tokens.len());
     for token in tokens {
-        let claims = token.split('.').nth(1).unwrap();
-        let claims = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(claims).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&claims).unwrap()["aud"], resource);
+        assert_eq!(audience_of(&token), resource);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node and oidc-provider: run ./tests/run"]
+async fn two_apis_get_tokens_with_their_own_audience() {
+    // RI-2.1-01, BBA-9-01
+    let routes = r#"
+        [[route]]
+        path = "/orders/"
+        upstream = "{api}"
+        auth = "api"
+        token = { resource = "https://orders.test/" }
+        [[route]]
+        path = "/bills/"
+        upstream = "{api}"
+        auth = "api"
+        token = { resource = "https://bills.test/" }
+    "#;
+    let client = "resource = [\"https://api.test/\"]";
+    let texts = Texts { more: routes, client, ..Texts::default() };
+    let change = |options: &mut Options| {
+        options.access_tokens = AccessTokens::Jwt;
+        options.access_token_seconds = 300;
+    };
+    let site = RealSite::told(change, &texts).await;
+    let browser = site.signed_in().await;
+    for (path, audience, refreshes) in [
+        ("/api/orders", "https://api.test/", 0),
+        ("/orders/1", "https://orders.test/", 1),
+        ("/bills/1", "https://bills.test/", 2),
+        ("/orders/2", "https://orders.test/", 2),
+    ] {
+        let page = browser.fetch(Method::GET, &site.at(path)).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.text());
+        assert_eq!(audience_of(&site.api.tokens().pop().unwrap()), audience);
+        assert_eq!(site.refreshes().await, refreshes, "{path}");
+    }
+    site.assert_unharmed(&browser).await;
+}
+
+fn audience_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(claims).unwrap();
+    serde_json::from_slice::<Value>(&claims).unwrap()["aud"].clone()
 }
 
 /// A site whose client shows `client` to a server that checks certificates against `authority`.
