@@ -235,6 +235,11 @@ impl Issuer {
     }
 
     /// Refreshes that succeeded.
+    /// Every ID token that was issued, in order.
+    pub fn id_tokens(&self) -> Vec<String> {
+        lock(&self.inner.id_tokens).clone()
+    }
+
     pub fn refreshes(&self) -> usize {
         lock(&self.inner.book).refreshes()
     }

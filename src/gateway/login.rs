@@ -93,6 +93,10 @@ impl Gateway {
         let replaces = present.as_ref().map(|session| session.id);
         let before = present.as_deref().and_then(Before::of);
         wishes.login.more_scope = wishes.demand.as_deref().and_then(|it| self.demanded_scope(it, replaces));
+        if wishes.login.prompt.as_deref() == Some("none") {
+            // Who asks without a question means whoever is signed in, not whoever sits at the issuer by now.
+            wishes.login.id_token_hint = present.as_ref().and_then(|session| session.grant.id_token.clone());
+        }
         let now = self.seams.clock.now();
         let random = &*self.seams.random;
         // How often this login has started anew travels in the state, which survives where cookies do not.

@@ -9,7 +9,7 @@ use super::client::{Client, OFFLINE_ACCESS, OPENID, Proofs, Protocol};
 use super::error::{CallbackFault, Error, presentable};
 use super::metadata::AuthorizationServerMetadata;
 use super::pkce;
-use super::values::{AuthorizationCode, Nonce, State};
+use super::values::{AuthorizationCode, Nonce, RawIdToken, State};
 
 /// What the caller of a login may wish for (OpenID Connect Core section 3.1.2.1). Its values are sent as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct LoginWishes {
     pub login_hint: Option<String>,
     /// The languages of the login page, separated by spaces.
     pub ui_locales: Option<String>,
+    /// Who is meant, as the server itself has said it. It is lodged or not sent at all: no browser carries it.
+    pub id_token_hint: Option<RawIdToken>,
     /// Scope to ask for besides what is asked for always, separated by spaces.
     pub more_scope: Option<String>,
 }
@@ -62,6 +64,8 @@ const RESERVED: [&str; 16] = [
 pub struct AuthorizationRequest {
     endpoint: Url,
     parameters: Parameters,
+    /// What is lodged in their place, where there is more to say than the browser may carry.
+    lodged: Option<Parameters>,
 }
 
 impl AuthorizationRequest {
@@ -79,8 +83,8 @@ impl AuthorizationRequest {
         parameters.append_to(self.endpoint.clone())
     }
 
-    pub(super) const fn parameters(&self) -> &Parameters {
-        &self.parameters
+    pub(super) fn lodged(&self) -> &Parameters {
+        self.lodged.as_ref().unwrap_or(&self.parameters)
     }
 }
 
@@ -91,11 +95,17 @@ pub(super) fn authorization_request(
     request: &Request<'_>,
     proofs: &Proofs<'_>,
 ) -> AuthorizationRequest {
-    let mut parameters = plain_parameters(client, request);
-    if let Some(keys) = client.signs_requests(metadata) {
-        parameters = parameters.signed(client, keys, metadata, proofs);
-    }
-    AuthorizationRequest { endpoint: metadata.authorization_endpoint.url().clone(), parameters }
+    let finished = |parameters: Parameters| match client.signs_requests(metadata) {
+        Some(keys) => parameters.signed(client, keys, metadata, proofs),
+        None => parameters,
+    };
+    let lodged = request.wishes.id_token_hint.as_ref().map(|hint| {
+        let mut parameters = plain_parameters(client, request);
+        parameters.add("id_token_hint", hint.expose());
+        finished(parameters)
+    });
+    let parameters = finished(plain_parameters(client, request));
+    AuthorizationRequest { endpoint: metadata.authorization_endpoint.url().clone(), parameters, lodged }
 }
 
 fn plain_parameters(client: &Client, request: &Request<'_>) -> Parameters {
@@ -340,6 +350,7 @@ mod tests {
             acr_values: Some("gold silver".into()),
             login_hint: Some("a&b=é".into()),
             ui_locales: Some(String::new()),
+            id_token_hint: None,
             more_scope: None,
         };
         let client = Client { extra_params: extra(&[("prompt", "consent"), ("login_hint", "x")]), ..client() };

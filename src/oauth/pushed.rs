@@ -27,7 +27,7 @@ impl AuthorizationRequest {
     ) -> Option<http::Request<Vec<u8>>> {
         let endpoint = metadata.pushed_authorization_request_endpoint.as_ref()?;
         let alias = metadata.mtls_endpoint_aliases.pushed_authorization_request_endpoint.as_ref();
-        let parameters = &self.parameters().0;
+        let parameters = &self.lodged().0;
         let fields: Vec<(&str, &str)> =
             parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Some(client.form(metadata, client.door(endpoint, alias), &fields, proofs))
@@ -74,7 +74,7 @@ mod tests {
     use crate::oauth::client::ClientAuthentication;
     use crate::oauth::endpoint::{Endpoint, PlainHttp};
     use crate::oauth::testing::{answer, client, fields, metadata, proofs};
-    use crate::oauth::{LoginTransaction, State};
+    use crate::oauth::{LoginTransaction, RawIdToken, State};
 
     fn offering() -> AuthorizationServerMetadata {
         let endpoint = |text| Endpoint::parse(text, PlainHttp::LoopbackOnly).expect("is an endpoint");
@@ -107,6 +107,18 @@ mod tests {
         let request = asked.push(&showing, &offering(), &proofs()).expect("has an endpoint");
         assert_eq!(request.uri(), "https://mtls.as.test/par");
         assert_eq!(fields(&request).iter().filter(|(name, _)| name == "client_id").count(), 1);
+    }
+
+    #[test]
+    fn who_is_meant_is_lodged_and_never_carried_by_the_browser() {
+        // OIDC-3.1.2.1-08, BBA-6.1-03
+        let wishes = LoginWishes { id_token_hint: Some(RawIdToken::new("canary".into())), ..LoginWishes::default() };
+        let client = client();
+        let asked = LoginTransaction::begin(&client, &offering(), &wishes, State::new("s".into()), &proofs()).1;
+        let request = asked.push(&client, &offering(), &proofs()).expect("has an endpoint");
+        assert!(fields(&request).contains(&("id_token_hint".to_owned(), "canary".to_owned())));
+        let url = asked.url();
+        assert!(url.query_pairs().all(|(name, value)| name != "id_token_hint" && value != "canary"), "{url}");
     }
 
     #[test]

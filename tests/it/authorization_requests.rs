@@ -48,6 +48,35 @@ async fn a_login_is_lodged_first_and_the_browser_carries_a_reference() {
 }
 
 #[tokio::test]
+async fn a_login_without_a_question_says_who_is_meant_where_no_browser_sees_it() {
+    // OIDC-3.1.2.1-08, FAPI-5.3.3.2-06, BBA-6.1-03
+    for pushed in [Pushed::Required, Pushed::No] {
+        let site = site(pushed, "").await;
+        let browser = site.signed_in().await;
+        let answer = browser.navigate(&site.at("/bff/login?prompt=none")).await;
+        assert!(!names(&answer).contains(&"id_token_hint".to_owned()));
+        for token in site.issuer.id_tokens() {
+            assert_eq!(browser.received_contains(&token), None);
+        }
+        if pushed == Pushed::Required {
+            let said = pushes(&site).pop().unwrap();
+            assert_eq!(
+                (said.form.get("prompt"), said.form.get("id_token_hint")),
+                (Some("none"), site.issuer.id_tokens().last().map(String::as_str))
+            );
+        }
+        // It ends well: the same person is there again.
+        let page = browser.follow(answer.location().unwrap().as_str()).await;
+        assert_eq!(page.url.as_str(), site.at("/"), "{}", page.text());
+    }
+    // Nobody is meant by a login that asks, or by one that nobody was signed in before.
+    let site = site(Pushed::Required, "").await;
+    Browser::new().navigate(&site.at("/bff/login?prompt=none")).await;
+    site.signed_in().await.navigate(&site.at("/bff/login")).await;
+    assert!(pushes(&site).iter().all(|push| push.form.get("id_token_hint").is_none()));
+}
+
+#[tokio::test]
 async fn every_login_is_lodged_anew() {
     // PAR-4-01
     let site = site(Pushed::Required, "").await;
