@@ -293,6 +293,7 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
         routes,
         cross_origin: config.cross_origin,
         trusted_proxies: config.trusted_proxies,
+        transport: config.transport,
         logout: config.logout,
         roster: RosterPolicy { kept: config.admin.is_some_and(|admin| admin.sessions), issuer: config.issuer },
     };

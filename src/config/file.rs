@@ -26,6 +26,7 @@ pub(super) struct RawServer {
     pub(super) workers: Option<Amount>,
     pub(super) connections: Option<Amount>,
     pub(super) http2: Option<bool>,
+    pub(super) hsts: Option<RawHsts>,
 }
 
 /// `[issuer]`
@@ -211,6 +212,14 @@ pub(super) struct RawSource {
 pub(super) struct RawIdentity {
     pub(super) certificate: Option<String>,
     pub(super) key: Option<RawSecret>,
+}
+
+/// What a site says of https, or that it says nothing.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"max-age=…\" or false")]
+pub(super) enum RawHsts {
+    Switch(bool),
+    Said(String),
 }
 
 /// The whole file.

@@ -32,6 +32,7 @@ pub use self::problem::{Problem, Problems};
 use crate::admin::AdminSettings;
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
+use crate::gateway::headers::TransportSecurity;
 use crate::gateway::logout::LogoutSettings;
 use crate::gateway::route::{Access, RouteToken};
 use crate::ledger::redis::RedisSettings;
@@ -54,6 +55,8 @@ pub struct Config {
     pub prefix: String,
     /// Proxies before us whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What browsers are told about https.
+    pub transport: TransportSecurity,
     /// What connections and requests may cost.
     pub limits: Limits,
     /// How long requests in flight and refreshes may take once the process is told to end.

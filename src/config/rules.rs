@@ -9,23 +9,27 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use url::Url;
 
-use super::file::{Amount, RawConfig, RawCors, RawInsecure, RawLog, RawRefresh, RawServer};
+use super::file::{Amount, RawConfig, RawCors, RawHsts, RawInsecure, RawLog, RawRefresh, RawServer};
 use super::problem::{Findings, Flaw, Problems, quoted};
 use super::value::{
-    Sources, canonical_path, choice, count, foreign_origin, is_clear_text, listen_address, network, site_url, size,
-    span,
+    Sources, canonical_path, choice, count, foreign_origin, hsts, is_clear_text, is_this_machine, listen_address,
+    network, site_url, size, span,
 };
 use super::{Config, admin, issuer, ledger, logout, routes, session};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
+use crate::gateway::headers::TransportSecurity;
 use crate::proxy::Limits;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const PREFIX: &str = "/bff";
+/// A year, for this host alone: what its subdomains speak is not ours to say.
+const HSTS: &str = "max-age=31536000";
 
 /// Turns what a file says into a configuration.
 pub(super) fn apply(
@@ -68,6 +72,7 @@ pub(super) fn apply(
             public_url: server.public_url,
             prefix: server.prefix,
             trusted_proxies: server.trusted_proxies,
+            transport: server.transport,
             limits: server.limits,
             drain: server.drain,
             workers: server.workers,
@@ -105,6 +110,7 @@ struct Server {
     public_url: Url,
     prefix: String,
     trusted_proxies: Vec<IpNet>,
+    transport: TransportSecurity,
     limits: Limits,
     drain: Duration,
     workers: Option<usize>,
@@ -207,7 +213,9 @@ impl Checker<'_> {
                 .or("server.max_body_bytes", raw.max_body_bytes, 100 << 20, |it| size(&it, 1..=1 << 50)),
             http2: raw.http2.unwrap_or(false),
         };
+        let transport = self.transport(raw.hsts, public_url.as_ref());
         Some(Server {
+            transport,
             listen: self.or("server.listen", raw.listen, LISTEN, |text| listen_address(&text)),
             prefix: self.or("server.prefix", raw.prefix, PREFIX.to_owned(), prefix),
             trusted_proxies,
@@ -216,6 +224,27 @@ impl Checker<'_> {
             workers: self.or("server.workers", raw.workers, None, |it| count(&it, 1..=1024).map(Some)),
             public_url: public_url?,
         })
+    }
+
+    /// What browsers are told about https.
+    fn transport(&mut self, raw: Option<RawHsts>, public_url: Option<&Url>) -> TransportSecurity {
+        if public_url.is_some_and(|url| url.scheme() == "http") {
+            if !matches!(raw, None | Some(RawHsts::Switch(false))) {
+                let remedy = "take it out, or write the https address there";
+                self.note("server.hsts", Flaw::new("server.public_url is http, where it may not be said", remedy));
+            }
+            return TransportSecurity::Never;
+        }
+        let said = match raw {
+            // The other servers of a developer's machine are http, and browsers do not tell ports apart here.
+            None if public_url.and_then(Url::host).is_some_and(|host| is_this_machine(&host)) => {
+                return TransportSecurity::Left;
+            }
+            None | Some(RawHsts::Switch(true)) => Ok(HeaderValue::from_static(HSTS)),
+            Some(RawHsts::Switch(false)) => return TransportSecurity::Left,
+            Some(RawHsts::Said(text)) => hsts(&text),
+        };
+        self.check("server.hsts", said).map_or(TransportSecurity::Left, TransportSecurity::Said)
     }
 
     /// The policy, and how long before its expiry a token is due.

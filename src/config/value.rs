@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use ipnet::IpNet;
 use url::{Host, Url};
 use zeroize::Zeroizing;
@@ -173,6 +173,27 @@ pub(super) fn method(text: &str) -> Result<Method, Flaw> {
     method.ok_or_else(|| Flaw::new(format!("{} is not a method", quoted(text)), "write it in capitals, as in \"GET\""))
 }
 
+/// A policy as `Strict-Transport-Security` says it (RFC 6797 section 6.1).
+pub(super) fn hsts(text: &str) -> Result<HeaderValue, Flaw> {
+    let mut names: Vec<String> = Vec::new();
+    let mut is_right = true;
+    for directive in text.split(';').map(str::trim) {
+        let (name, value) = directive.split_once('=').map_or((directive, None), |(name, value)| (name, Some(value)));
+        let name = name.to_ascii_lowercase();
+        is_right &= match (name.as_str(), value) {
+            ("max-age", Some(seconds)) => !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit()),
+            ("includesubdomains" | "preload", None) => true,
+            _ => false,
+        } && !names.contains(&name);
+        names.push(name);
+    }
+    is_right &= names.iter().any(|name| name == "max-age");
+    HeaderValue::from_str(text).ok().filter(|_| is_right).ok_or_else(|| {
+        let remedy = "write \"max-age=31536000; includeSubDomains\" or the like, or false to say nothing";
+        Flaw::new(format!("{} is no such policy", quoted(text)), remedy)
+    })
+}
+
 /// A file that has certificates in it.
 pub(super) fn certificates(file: PathBuf) -> Result<PathBuf, Flaw> {
     let shown = quoted(&file.to_string_lossy());
@@ -319,6 +340,29 @@ mod tests {
             ["*", "null", "https://other.test/", "https://other.test:443", "https://Other.test", "http://other.test"];
         for wrong in wrong {
             assert!(foreign_origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_policy_about_https_says_for_how_long() {
+        // HSTS-01
+        for right in
+            ["max-age=31536000", "max-age=0", "Max-Age=63072000; includeSubDomains; preload", "preload;max-age=1"]
+        {
+            assert!(hsts(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            "includeSubDomains",
+            "max-age",
+            "max-age=",
+            "max-age=1y",
+            "max-age=1; max-age=2",
+            "max-age=1;",
+            "max-age=1; x",
+            "max-age=1\r\nx: y",
+        ] {
+            assert!(hsts(wrong).is_err(), "{wrong}");
         }
     }
 

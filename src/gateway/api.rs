@@ -226,6 +226,7 @@ impl Forwarding {
                 edits.remove.push(WWW_AUTHENTICATE);
             }
         }
+        self.gateway.settings.transport.put_among(fields, &mut edits);
         edits.set_cookies(cookies);
         edits.append.extend(self.gateway.cors(&request.headers));
         edits
@@ -254,8 +255,7 @@ impl Forwarding {
             Failure::Replaced => self.instead.clone().unwrap_or(Refusal::Internal),
             Failure::Internal => Refusal::Internal,
         };
-        let mut answer: Answer = refusal.answer(request, &self.gateway.settings.prefix);
-        answer.headers_mut().extend(self.gateway.cors(&request.headers));
+        let mut answer: Answer = self.gateway.refused(&refusal, request);
         attach(answer.headers_mut(), self.cookies(request));
         answer
     }

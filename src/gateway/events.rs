@@ -124,6 +124,10 @@ impl Events {
         &self.head
     }
 
+    pub(super) const fn head_mut(&mut self) -> &mut Answer {
+        &mut self.head
+    }
+
     /// Waits for the next piece of the body; none at its end. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {

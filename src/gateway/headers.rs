@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, FORWARDED, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, VIA};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, COOKIE, FORWARDED, PROXY_AUTHORIZATION, SERVER, SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -113,6 +116,37 @@ pub fn attach(headers: &mut HeaderMap, cookies: SetCookies) {
     }
     for line in lines {
         headers.append(SET_COOKIE, line);
+    }
+}
+
+/// What browsers are told about https (RFC 6797): whether they may ever speak plain http to this host again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportSecurity {
+    /// This, with every answer, whatever an upstream says.
+    Said(HeaderValue),
+    /// Nothing of ours; what upstreams say passes.
+    Left,
+    /// Nothing by anybody: people reach this site over http, where it may not be said (section 7.2).
+    Never,
+}
+
+impl TransportSecurity {
+    /// Puts it on an answer of our own.
+    pub(super) fn put_on(&self, headers: &mut HeaderMap) {
+        if let Self::Said(policy) = self {
+            headers.insert(STRICT_TRANSPORT_SECURITY, policy.clone());
+        }
+    }
+
+    /// Sees to it that an answer with these `fields` says it once.
+    pub(super) fn put_among(&self, fields: &HeaderMap, edits: &mut DownstreamEdits) {
+        match self {
+            Self::Said(policy) => edits.set.push((STRICT_TRANSPORT_SECURITY, policy.clone())),
+            Self::Never if fields.contains_key(STRICT_TRANSPORT_SECURITY) => {
+                edits.remove.push(STRICT_TRANSPORT_SECURITY)
+            }
+            Self::Never | Self::Left => {}
+        }
     }
 }
 

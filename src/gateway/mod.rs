@@ -2,7 +2,8 @@
 //!
 //! Five calls are its whole interface with the shell: [`Gateway::decide`], and on the [`Forwarding`] that may come of
 //! it [`attempt`](Forwarding::attempt), [`answered`](Forwarding::answered), [`depart`](Forwarding::depart) and
-//! [`failed`](Forwarding::failed).
+//! [`failed`](Forwarding::failed). What the shell refuses before it asks is said by
+//! [`Gateway::refused`].
 
 pub mod admission;
 pub mod api;
@@ -54,7 +55,7 @@ use self::cross_origin::{CrossOrigin, Missing};
 pub use self::events::Events;
 use self::events::Streams;
 pub use self::headers::DownstreamEdits;
-use self::headers::attach;
+use self::headers::{TransportSecurity, attach};
 use self::logout::{FrontChannel, LogoutSettings};
 use self::reply::{Answer, Refusal};
 use self::roster::{Roster, RosterPolicy};
@@ -84,6 +85,9 @@ pub trait AuthorizationServer: Send + Sync {
     /// # Errors
     /// If there are none to be had.
     async fn keys(&self, anew: bool) -> Result<Arc<JwkSet>, Unavailable>;
+
+    /// The thumbprint of the certificate that it is shown now where it asks for one; none if there is none to show.
+    fn certificate(&self) -> Option<[u8; 32]>;
 
     /// Sends one request and reads the whole answer, within `deadline`.
     ///
@@ -185,6 +189,11 @@ impl Seams {
         }
     }
 
+    /// The certificate that access tokens which are asked for now will be bound to, if to any (RFC 8705 section 3).
+    fn binding(&self, metadata: &AuthorizationServerMetadata) -> Option<[u8; 32]> {
+        metadata.tls_client_certificate_bound_access_tokens.then(|| self.server.certificate()).flatten()
+    }
+
     /// What makes the next request to the authorization server one of its own.
     fn proofs(&self) -> Proofs<'_> {
         Proofs { now: self.clock.now(), random: &*self.random }
@@ -241,6 +250,8 @@ pub struct Settings {
     pub cross_origin: CrossOrigin,
     /// Proxies before us whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What browsers are told about https.
+    pub transport: TransportSecurity,
     /// How sessions are ended.
     pub logout: LogoutSettings,
     /// What administrators are told of sessions.
@@ -296,6 +307,24 @@ impl Gateway {
 
     /// Decides what happens to a request. Its body is read only where the decision is to answer it here.
     pub async fn decide(self: &Arc<Self>, request: &Parts, peer: Peer, body: &mut dyn Body) -> Decision {
+        let mut decision = self.judge(request, peer, body).await;
+        match &mut decision {
+            Decision::Respond(answer) => self.settings.transport.put_on(answer.headers_mut()),
+            Decision::Events(events) => self.settings.transport.put_on(events.head_mut().headers_mut()),
+            Decision::Forward(_) => {}
+        }
+        decision
+    }
+
+    /// The answer to a request that is not served, for reasons that the shell may have found.
+    pub fn refused(&self, refusal: &Refusal, request: &Parts) -> Answer {
+        let mut answer = refusal.answer(request, &self.settings.prefix);
+        answer.headers_mut().extend(self.cors(&request.headers));
+        self.settings.transport.put_on(answer.headers_mut());
+        answer
+    }
+
+    async fn judge(self: &Arc<Self>, request: &Parts, peer: Peer, body: &mut dyn Body) -> Decision {
         let path = match CanonicalPath::parse(request.uri.path()) {
             Ok(path) => path,
             Err(ambiguous) => return self.refuse(&Refusal::BadRequest(ambiguous.0), request),
@@ -413,9 +442,7 @@ impl Gateway {
     }
 
     fn refuse(&self, refusal: &Refusal, request: &Parts) -> Decision {
-        let mut answer = refusal.answer(request, &self.settings.prefix);
-        answer.headers_mut().extend(self.cors(&request.headers));
-        Decision::Respond(answer)
+        Decision::Respond(self.refused(refusal, request))
     }
 
     /// Puts what the session's cookies need on an answer of our own.

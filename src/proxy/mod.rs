@@ -92,7 +92,7 @@ impl ProxyHttp for Shell {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         if let Some(refusal) = self.limits.refusal(session.req_header()) {
-            let answer = refusal.answer(session.req_header(), "");
+            let answer = self.gateway.refused(&refusal, session.req_header());
             return local::respond(session, answer).await.map(|()| true);
         }
         let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);

@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use toml::{Table, Value};
 use vestibule::config::{Config, LedgerSettings, Problems};
+use vestibule::gateway::headers::TransportSecurity;
 
 const MINIMAL: &str = include_str!("../../conf/minimal.toml");
 const REFERENCE: &str = include_str!("../../conf/vestibule.toml");
@@ -250,7 +251,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     crsf: there is no such key; did you mean `csrf`?
     server.csrf: there is no such key; write `csrf` at the top of the file, before the first table
     server.publicurl: there is no such key; did you mean `public_url`?
-    server.tls: there is no such key; remove it; known here: connections, drain, http2, listen, max_body_bytes, prefix, public_url, trusted_proxies, workers
+    server.tls: there is no such key; remove it; known here: connections, drain, hsts, http2, listen, max_body_bytes, prefix, public_url, trusted_proxies, workers
     ledger.folder: there is no such key; remove it; known here: backend, ca_file, cluster, max_bytes, password, path, prefix, sentinel, sentinel_password, sentinel_username, timeout, url, urls, username
     route["/api/"].auht: there is no such key; did you mean `auth`?
     route["/api/"].cookie_name: there is no such key; write `cookie_name` in [session]
@@ -461,6 +462,7 @@ fn each_mistake_is_told_by_itself() {
         ("[[route]]", "token = { scope = \"a\" }", "route[\"/api/\"].token", "cannot stand here"),
         ("# files", "token = {}", "route[\"/\"].token", "for a route with an upstream"),
         ("# files", "strip_prefix = false", "route[\"/\"].strip_prefix", "for a route with an upstream"),
+        ("[server]", "hsts = \"includeSubDomains\"", "server.hsts", "or false to say nothing"),
         ("# files", "http2 = true", "route[\"/\"].http2", "for a route with an upstream"),
         ("# files", "methods = [\"GET\", \"POST\"]", "route[\"/\"].methods", "POST means nothing to files"),
     ];
@@ -546,6 +548,34 @@ fn a_posted_answer_needs_a_site_with_tls() {
         "issuer.response_mode: a form from another site brings no cookie along over plain http; write \"query\", or an \
          https address in server.public_url"
     );
+}
+
+#[test]
+fn what_is_said_about_https_is_said_for_this_host_alone_and_not_to_developers() {
+    // HSTS-01, HSTS-02, FAPI-5.2.3-01
+    let world = world();
+    let said = |url: &str, hsts: &str| {
+        let text = MINIMAL.replace("https://app.example.com", url);
+        let text = text.replacen("[server]", &format!("[server]\n{hsts}"), 1);
+        match load(&text, world.path()).unwrap_or_else(|problems| panic!("{problems}")).transport {
+            TransportSecurity::Said(policy) => policy.to_str().unwrap().to_owned(),
+            other @ (TransportSecurity::Left | TransportSecurity::Never) => format!("{other:?}"),
+        }
+    };
+    assert_eq!(said("https://app.example.com", ""), "max-age=31536000");
+    assert_eq!(said("https://app.example.com", "hsts = false"), "Left");
+    assert_eq!(
+        said("https://app.example.com", "hsts = \"max-age=1; includeSubDomains\""),
+        "max-age=1; includeSubDomains"
+    );
+    assert_eq!(said("https://localhost:8443", ""), "Left");
+    assert_eq!(said("https://localhost:8443", "hsts = true"), "max-age=31536000");
+    assert_eq!(said("http://localhost:8080", ""), "Never");
+    assert_eq!(said("http://localhost:8080", "hsts = false"), "Never");
+    let text = MINIMAL.replace("https://app.example.com", "http://localhost:8080");
+    let report = report(&text.replacen("[server]", "[server]\nhsts = true", 1));
+    let told = "server.hsts: server.public_url is http, where it may not be said; take it out, or write the https address there";
+    assert_eq!(report, told);
 }
 
 #[test]

@@ -60,3 +60,5 @@ mod step_up;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod transport_security;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use vestibule::clock::Timestamp;
 use vestibule::gateway::broker::{RefreshPolicy, Revocation};
 use vestibule::gateway::cross_origin::CrossOrigin;
+use vestibule::gateway::headers::TransportSecurity;
 use vestibule::gateway::logout::{FrontChannel, LogoutSettings};
 use vestibule::gateway::roster::RosterPolicy;
 use vestibule::gateway::route::{Access, Route, RouteTable, RouteToken, Target, Upstream};
@@ -136,6 +137,7 @@ fn settings() -> Settings {
         }]),
         cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
         trusted_proxies: Vec::new(),
+        transport: TransportSecurity::Left,
         logout: LogoutSettings {
             after: "/".to_owned(),
             style: LogoutStyle::Standard,
