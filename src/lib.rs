@@ -54,6 +54,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gateway;
+pub mod identity;
 pub mod issuer;
 pub mod ledger;
 pub mod oauth;

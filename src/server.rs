@@ -19,6 +19,7 @@ use crate::gateway::files::{Files, FilesError};
 use crate::gateway::roster::{Roster, RosterPolicy};
 use crate::gateway::route::{Route, RouteTable, Target, Upstream};
 use crate::gateway::{Gateway, Seams, Settings};
+use crate::identity::Identity;
 use crate::issuer::{HttpIssuer, TransportError};
 use crate::ledger::file::{FileStore, OpenError};
 use crate::ledger::memory::MemoryStore;
@@ -193,6 +194,9 @@ impl Server {
         let ledger = Arc::new(Ledger::new(store, Arc::clone(&clock)));
         let routes = open_routes(&config, &service).await?;
         let peers = Arc::new(Peers::find(routes.upstreams()).await);
+        for identity in identities(&config) {
+            service.spawn(async move { identity.keep_renewed().await });
+        }
         let seams = Seams {
             clock: Arc::clone(&clock),
             random: random(),
@@ -357,17 +361,34 @@ async fn watch_redis(redis: &RedisStore) {
     }
 }
 
+/// The certificates that are shown, each once.
+fn identities(config: &Config) -> Vec<Identity> {
+    let of_routes = config.routes.iter().filter_map(|route| match &route.target {
+        TargetSettings::Upstream { identity, .. } => identity.clone(),
+        TargetSettings::Files { .. } => None,
+    });
+    let mut found: Vec<Identity> = Vec::new();
+    for identity in config.issuer_identity.clone().into_iter().chain(of_routes) {
+        if !found.contains(&identity) {
+            found.push(identity);
+        }
+    }
+    found
+}
+
 /// Reads the files of the routes that serve some, and keeps them up to date.
 async fn open_routes(config: &Config, service: &Tasks) -> Result<RouteTable, StartError> {
     let mut routes = Vec::new();
     for route in &config.routes {
         let target = match &route.target {
-            TargetSettings::Upstream { url, connect_timeout, read_timeout, http2 } => {
+            TargetSettings::Upstream { url, connect_timeout, read_timeout, http2, trust, identity } => {
                 Target::Upstream(Arc::new(Upstream {
                     url: url.clone(),
                     connect_timeout: *connect_timeout,
                     read_timeout: *read_timeout,
                     http2: *http2,
+                    trust: trust.clone(),
+                    identity: identity.clone(),
                 }))
             }
             TargetSettings::Files { folder, max_bytes } => {

@@ -20,9 +20,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::issuer::Introspection;
 use super::issuer::act::{Act, Queue, Record};
 use super::issuer::serving::{Scissors, Serving};
+use super::issuer::{CERTIFICATE, Introspection};
 
 /// The largest body that is read, in bytes.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -159,15 +159,17 @@ fn echo(guard: &Guard, request: &Received) -> Response {
     let token = request.bearer();
     let subject = match guard {
         Guard::Open => None,
-        Guard::Bearer(introspection) => match token.map(|token| introspection.active(token)) {
-            Some(Some(subject)) => Some(subject),
-            Some(None) => {
-                let challenge = "Bearer error=\"invalid_token\"";
-                return answer(StatusCode::UNAUTHORIZED, Some(challenge), &json!({"error": "invalid_token"}));
+        Guard::Bearer(introspection) => {
+            match token.map(|token| introspection.active(token).filter(|_| is_theirs(introspection, token, request))) {
+                Some(Some(subject)) => Some(subject),
+                Some(None) => {
+                    let challenge = "Bearer error=\"invalid_token\"";
+                    return answer(StatusCode::UNAUTHORIZED, Some(challenge), &json!({"error": "invalid_token"}));
+                }
+                // Nothing was presented, so there is no error to name (RFC 6750 section 3.1).
+                None => return answer(StatusCode::UNAUTHORIZED, Some("Bearer"), &json!({"error": "no token"})),
             }
-            // Nothing was presented, so there is no error to name (RFC 6750 section 3.1).
-            None => return answer(StatusCode::UNAUTHORIZED, Some("Bearer"), &json!({"error": "no token"})),
-        },
+        }
     };
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let body = json!({
@@ -179,6 +181,11 @@ fn echo(guard: &Guard, request: &Received) -> Response {
         "token": {"active": subject.is_some(), "subject": subject, "fingerprint": token.map(fingerprint)},
     });
     answer(StatusCode::OK, None, &body)
+}
+
+/// Whether a token that is bound to a certificate comes from whoever has that certificate (RFC 8705 section 3).
+fn is_theirs(introspection: &Introspection, token: &str, request: &Received) -> bool {
+    introspection.bound_to(token).is_none_or(|bound| request.values(CERTIFICATE) == [bound])
 }
 
 /// The header fields as they may be shown; values of repeated ones side by side.

@@ -57,6 +57,7 @@ pub use self::message::{Endpoint, Fields, Received};
 pub use self::options::{Login, Options, Pushed};
 pub use self::proof::Proof;
 pub use self::script::{Document, Script};
+pub use self::token::CERTIFICATE;
 
 use self::book::{Book, Terms};
 use self::message::{bare, json_reply};
@@ -234,12 +235,12 @@ impl Issuer {
         lock(&self.inner.book).revoke_all();
     }
 
-    /// Refreshes that succeeded.
     /// Every ID token that was issued, in order.
     pub fn id_tokens(&self) -> Vec<String> {
         lock(&self.inner.id_tokens).clone()
     }
 
+    /// Refreshes that succeeded.
     pub fn refreshes(&self) -> usize {
         lock(&self.inner.book).refreshes()
     }
@@ -277,6 +278,11 @@ impl Introspection {
     /// Whose good access token this is: the `sub`, or nobody's.
     pub fn active(&self, token: &str) -> Option<&'static str> {
         lock(&self.0.book).active(token, self.0.clock.now()).map(|grant| grant.by.user.sub())
+    }
+
+    /// The thumbprint of the certificate that a token is bound to (`cnf`, RFC 8705 section 3.2).
+    pub fn bound_to(&self, token: &str) -> Option<String> {
+        lock(&self.0.book).bound_to(token).map(str::to_owned)
     }
 }
 
@@ -366,6 +372,9 @@ impl Inner {
         state("scopes_supported", json!(["openid", "profile", "email", "offline_access"]));
         state("prompt_values_supported", json!(["none", "login", "select_account"]));
         state("authorization_response_iss_parameter_supported", json!(announce.issuer_parameter));
+        if announce.bound_tokens {
+            state("tls_client_certificate_bound_access_tokens", json!(true));
+        }
         if announce.end_session {
             state("end_session_endpoint", at(Endpoint::EndSession));
             state("backchannel_logout_supported", json!(true));

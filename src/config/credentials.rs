@@ -4,10 +4,10 @@ use super::file::{RawIdentity, RawSecret};
 use super::problem::{Flaw, quoted};
 use super::rules::Checker;
 use super::value::choice;
+use crate::identity::{Identity, IdentityError, KeyOrigin, Origin, Shown};
 use crate::oauth::{
     Assertion, AssertionKind, Audience, ClientAuthentication, ClientKey, ClientKeys, ClientSecret, InvalidClientKey,
 };
-use crate::roots::{Identity, IdentityError};
 
 /// The keys of `[issuer]` that are looked at here.
 pub(super) struct RawCredentials {
@@ -53,7 +53,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawCredentials) -> Credentia
     let way = checker.check("issuer.client_auth", choice(name, &WAYS));
     let with_keys = raw.client_keys.is_some();
     let keys = raw.client_keys.and_then(|raw| client_keys(checker, raw));
-    let identity = raw.mtls.and_then(|raw| identity(checker, raw));
+    let identity = raw.mtls.and_then(|raw| identity(checker, "issuer.mtls", raw));
     let secret = secret(checker, way, name, raw.client_secret);
     let assertion = assertion(checker, way, raw.assertion_audience.as_deref(), raw.assertion_typ.as_deref());
     let authentication = match way {
@@ -151,23 +151,26 @@ fn client_keys(checker: &mut Checker<'_>, raw: Vec<RawSecret>) -> Option<ClientK
     Some(ClientKeys::new(keys.next()?, keys.collect()))
 }
 
-fn identity(checker: &mut Checker<'_>, raw: RawIdentity) -> Option<Identity> {
+/// The certificate that the table at `name` says, and its key.
+pub(super) fn identity(checker: &mut Checker<'_>, name: &str, raw: RawIdentity) -> Option<Identity> {
     const REMEDY: &str = "write { certificate = \"…\", key = { file = \"…\" } }";
     let RawIdentity { certificate: Some(certificate), key: Some(key) } = raw else {
-        checker.note("issuer.mtls", Flaw::new("the certificate or its key is missing", REMEDY));
+        checker.note(name, Flaw::new("the certificate or its key is missing", REMEDY));
         return None;
     };
     let path = checker.sources.base.join(certificate);
     let shown = quoted(&path.to_string_lossy());
     let certificates = std::fs::read(&path)
         .map_err(|error| Flaw::new(format!("{shown} cannot be read ({error})"), "correct the path"));
-    let certificates = checker.check("issuer.mtls", certificates);
+    let certificates = checker.check(name, certificates);
+    let key_file = checker.sources.path_of(&key);
     let key = checker.sources.fetch_text(key);
-    let key = checker.check("issuer.mtls", key);
-    let read = Identity::from_pem(&certificates?, key?.as_bytes()).map_err(|error| match error {
-        IdentityError::Certificate => Flaw::new(format!("{shown} {error}"), "name a file in PEM form"),
-        IdentityError::Key => Flaw::new(format!("the key {error}"), "name a private key in PEM form"),
-        IdentityError::Mismatch => Flaw::new(format!("the key {error}"), "name the key that the certificate is for"),
+    let key = checker.check(name, key)?;
+    let read = Shown::from_pem(&certificates?, key.as_bytes()).map_err(|error| {
+        let what = if error == IdentityError::Certificate { &*shown } else { "the key" };
+        Flaw::new(format!("{what} {error}"), error.remedy())
     });
-    checker.check("issuer.mtls", read)
+    let read = checker.check(name, read)?;
+    let key = key_file.map_or(KeyOrigin::Text(key), KeyOrigin::File);
+    Some(Identity::new(read, Some(Origin { name: name.to_owned(), certificate: path, key })))
 }

@@ -149,6 +149,8 @@ pub(super) struct RawRoute {
     pub(super) read_timeout: Option<Amount>,
     pub(super) http2: Option<bool>,
     pub(super) token: Option<RawToken>,
+    pub(super) mtls: Option<RawShown>,
+    pub(super) ca_file: Option<String>,
 }
 
 /// `route.token`
@@ -220,6 +222,14 @@ pub(super) struct RawIdentity {
 pub(super) enum RawHsts {
     Switch(bool),
     Said(String),
+}
+
+/// A certificate of its own, or the name of another.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"issuer\" or { certificate = \"…\", key = { file = \"…\" } }")]
+pub(super) enum RawShown {
+    Named(String),
+    Own(RawIdentity),
 }
 
 /// The whole file.

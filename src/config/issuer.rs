@@ -9,8 +9,8 @@ use super::problem::{Flaw, quoted};
 use super::requests::{self, RawRequests};
 use super::rules::{Checker, over_tls};
 use super::value::{certificates, choice, web_url};
+use crate::identity::Identity;
 use crate::oauth::{Client, ClientId, Issuer, PlainHttp, Protocol};
-use crate::roots::Identity;
 
 /// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
 /// section 4.3, RFC 9101 section 5, OpenID Connect Core section 3.1.2.1).

@@ -34,11 +34,11 @@ use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::headers::TransportSecurity;
 use crate::gateway::logout::LogoutSettings;
-use crate::gateway::route::{Access, RouteToken};
+use crate::gateway::route::{Access, RouteToken, Trust};
+use crate::identity::Identity;
 use crate::ledger::redis::RedisSettings;
 use crate::oauth::{Client, Issuer, PlainHttp};
 use crate::proxy::Limits;
-use crate::roots::Identity;
 use crate::session::cookies::{CookieNames, SameSite};
 use crate::session::keyring::KeyRing;
 use crate::session::{Placement, SessionPolicy};
@@ -159,6 +159,10 @@ pub enum TargetSettings {
         read_timeout: Duration,
         /// Whether it is spoken to in HTTP/2.
         http2: bool,
+        /// The roots of trust for its certificate, in place of the operating system's.
+        trust: Option<Trust>,
+        /// What it is shown where it asks for a certificate.
+        identity: Option<Identity>,
     },
     /// To files.
     Files {

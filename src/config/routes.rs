@@ -1,18 +1,21 @@
 //! What the routes of a configuration have to be.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
 use url::Url;
 
-use super::file::{RawRoute, RawToken};
+use super::credentials::identity;
+use super::file::{RawRoute, RawShown, RawToken};
 use super::issuer::scope;
 use super::problem::{Flaw, quoted};
 use super::requests::{audience, resource};
 use super::rules::{Checker, over_tls};
 use super::value::{canonical_path, choice, method, size, web_url};
 use super::{RouteSettings, TargetSettings};
-use crate::gateway::route::{Access, RouteToken};
+use crate::gateway::route::{Access, RouteToken, Trust};
+use crate::identity::{self, Identity};
 use crate::oauth::{Means, TokenTarget, Wanted};
 
 const METHODS: [Method; 7] =
@@ -21,6 +24,7 @@ const METHODS_OF_FILES: [Method; 2] = [Method::GET, Method::HEAD];
 const FILES_MAX_BYTES: u64 = 256 << 20;
 
 /// Turns the `[[route]]` tables of a site at `public_url`, whose own endpoints lie below `prefix`, into its routes.
+/// `issuer` is the certificate that the issuer is shown, if one is named, and if that can be used.
 ///
 /// Those with problems are left out.
 pub(super) fn apply(
@@ -28,6 +32,7 @@ pub(super) fn apply(
     raw: Vec<(String, RawRoute)>,
     public_url: Option<&Url>,
     prefix: &str,
+    issuer: Option<Option<&Identity>>,
 ) -> Vec<RouteSettings> {
     if raw.is_empty() {
         let remedy = "write one, with a path, an upstream (or files) and auth";
@@ -35,7 +40,7 @@ pub(super) fn apply(
     }
     let mut routes: Vec<RouteSettings> = Vec::new();
     for (name, raw) in raw {
-        let Some(route) = route(checker, &name, raw, public_url, prefix) else { continue };
+        let Some(route) = route(checker, &name, raw, public_url, prefix, issuer) else { continue };
         if routes.iter().any(|other| other.path == route.path) {
             let flaw = Flaw::new("there is a route with this path before", "give it another path, or take it out");
             checker.note(&format!("{name}.path"), flaw);
@@ -51,6 +56,7 @@ fn route(
     mut raw: RawRoute,
     public_url: Option<&Url>,
     prefix: &str,
+    issuer: Option<Option<&Identity>>,
 ) -> Option<RouteSettings> {
     let key = |key: &str| format!("{name}.{key}");
     let path = checker.required(&key("path"), raw.path.take(), "write the path that it begins with", |text| {
@@ -71,7 +77,11 @@ fn route(
     };
     let strip_prefix = raw.strip_prefix.unwrap_or(false);
     let target = match (raw.upstream.take(), raw.files.take()) {
-        (Some(url), None) => upstream(checker, name, &raw, &url, public_url),
+        (Some(url), None) => {
+            let shown = raw.mtls.take();
+            let identity = shown.and_then(|shown| certificate(checker, &key("mtls"), shown, issuer));
+            upstream(checker, name, &raw, &url, public_url, identity)
+        }
         (None, Some(folder)) => files(checker, name, &raw, &folder, &methods),
         (Some(_), Some(_)) => {
             let flaw = Flaw::new("there is both an upstream and files", "take one out, or make two routes of it");
@@ -141,6 +151,7 @@ fn upstream(
     raw: &RawRoute,
     url: &str,
     public_url: Option<&Url>,
+    identity: Option<Identity>,
 ) -> Option<TargetSettings> {
     let key = |key: &str| format!("{name}.{key}");
     if raw.files_max_bytes.is_some() {
@@ -160,7 +171,51 @@ fn upstream(
     let connect_timeout = checker.span(&key("connect_timeout"), raw.connect_timeout.as_ref(), 5, 1, 300);
     let read_timeout = checker.span(&key("read_timeout"), raw.read_timeout.as_ref(), 60, 1, 86_400);
     let http2 = raw.http2.unwrap_or(false);
-    Some(TargetSettings::Upstream { url: url?, connect_timeout, read_timeout, http2 })
+    let trust = raw.ca_file.as_ref().and_then(|file| {
+        let read = trust(&checker.sources.base.join(file));
+        checker.check(&key("ca_file"), read)
+    });
+    let url = url?;
+    for (key_of_tls, is_there) in [("mtls", identity.is_some()), ("ca_file", trust.is_some())] {
+        if is_there && url.scheme() == "http" {
+            let flaw = Flaw::new("the upstream is plain http", "write its https URL, or take this out");
+            checker.note(&key(key_of_tls), flaw);
+        }
+    }
+    Some(TargetSettings::Upstream { url, connect_timeout, read_timeout, http2, trust, identity })
+}
+
+/// What the upstream is shown where it asks for a certificate.
+fn certificate(
+    checker: &mut Checker<'_>,
+    key: &str,
+    shown: RawShown,
+    issuer: Option<Option<&Identity>>,
+) -> Option<Identity> {
+    match shown {
+        RawShown::Own(raw) => identity(checker, key, raw),
+        RawShown::Named(name) if name == "issuer" => {
+            if issuer.is_none() {
+                checker.note(key, Flaw::new("the issuer is shown no certificate", "name one in issuer.mtls first"));
+            }
+            issuer.flatten().cloned()
+        }
+        RawShown::Named(name) => {
+            let remedy = "write \"issuer\" or { certificate = \"…\", key = { file = \"…\" } }";
+            checker.note(key, Flaw::new(format!("{} is not known", quoted(&name)), remedy));
+            None
+        }
+    }
+}
+
+/// The roots of trust in a file.
+fn trust(file: &Path) -> Result<Trust, Flaw> {
+    let shown = quoted(&file.to_string_lossy());
+    let text = std::fs::read(file)
+        .map_err(|error| Flaw::new(format!("{shown} cannot be read ({error})"), "correct the path"))?;
+    let roots = identity::chain(&text);
+    let flaw = || Flaw::new(format!("{shown} holds no certificate that can be read"), "name a file in PEM form");
+    roots.map(|roots| Trust::only(roots.iter().map(|root| root.to_vec()))).ok_or_else(flaw)
 }
 
 fn files(
@@ -176,6 +231,8 @@ fn files(
         ("connect_timeout", raw.connect_timeout.is_some()),
         ("read_timeout", raw.read_timeout.is_some()),
         ("http2", raw.http2.is_some()),
+        ("mtls", raw.mtls.is_some()),
+        ("ca_file", raw.ca_file.is_some()),
     ];
     for (misplaced_key, _) in of_upstreams.iter().filter(|(_, is_there)| *is_there) {
         misplaced(checker, &key(misplaced_key), "an upstream");

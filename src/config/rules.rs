@@ -45,8 +45,10 @@ pub(super) fn apply(
     let server = checker.server(raw.server);
     let public_url = server.as_ref().map(|server| &server.public_url);
     let prefix = server.as_ref().map_or(PREFIX, |server| &server.prefix);
+    let is_shown = raw.issuer.mtls.is_some();
     let mut issuer = issuer::apply(&mut checker, raw.issuer, server.as_ref().map(Server::redirect_uri));
-    let routes = routes::apply(&mut checker, raw.routes, public_url, prefix);
+    let identity = is_shown.then(|| issuer.as_ref().and_then(|issuer| issuer.identity.as_ref()));
+    let routes = routes::apply(&mut checker, raw.routes, public_url, prefix, identity);
     if let Some(issuer) = &mut issuer {
         let requests = &mut issuer.client.requests;
         requests.later = routes::asked_for_later(&routes);

@@ -245,6 +245,14 @@ impl Sources<'_> {
         }
     }
 
+    /// The file that a secret is in, if it is in one.
+    pub(super) fn path_of(&self, secret: &RawSecret) -> Option<PathBuf> {
+        match secret {
+            RawSecret::Elsewhere(RawSource { file: Some(file), .. }) => Some(self.base.join(file)),
+            RawSecret::Elsewhere(RawSource { file: None, .. }) | RawSecret::Inline(_) => None,
+        }
+    }
+
     fn file(&self, file: &str) -> Result<Zeroizing<String>, Flaw> {
         let path = self.base.join(file);
         let shown = quoted(&path.to_string_lossy());

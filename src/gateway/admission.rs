@@ -18,7 +18,7 @@ use crate::ledger::protocol::{EndReason, Ending, Presented};
 use crate::ledger::view::{Note, Standing};
 use crate::session::cookies::SetCookies;
 use crate::session::vault::Found;
-use crate::session::{Carried, Freshness, Session};
+use crate::session::{Carried, Freshness, Present, Session};
 
 /// What a request's cookies amount to.
 #[must_use]
@@ -148,7 +148,7 @@ impl Gateway {
         let began = self.seams.clock.uptime();
         for _ in 0..MAX_STEPS + self.settings.routes.own_tokens() {
             let now = self.seams.clock.now();
-            match token.freshness(&passport.session, self.settings.session.ahead, now) {
+            match self.freshness(token, &passport.session, now) {
                 (Freshness::Good, _) => return Admission::Admitted(passport),
                 (Freshness::Due, errand) => {
                     if !self.is_denied(&passport.session, &errand) {
@@ -171,6 +171,13 @@ impl Gateway {
             }
         }
         Admission::Refused(Refusal::IssuerUnavailable(Duration::from_secs(1)))
+    }
+
+    /// How the token that will be carried stands in `session`, and what is to be done if that is not well.
+    pub(super) fn freshness(&self, token: &RouteToken, session: &Session, now: Timestamp) -> (Freshness, Errand) {
+        let present =
+            Present { now, ahead: self.settings.session.ahead, certificate: &|| self.seams.server.certificate() };
+        token.freshness(session, &present)
     }
 
     fn is_denied(&self, session: &Session, errand: &Errand) -> bool {

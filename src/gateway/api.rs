@@ -200,8 +200,7 @@ impl Forwarding {
         }
         // It may have expired on its way, or be so near to it that a server which counts whole seconds takes it for expired.
         // Then it is being refreshed beside the request in any case, and that is worth waiting for.
-        let ahead = self.gateway.settings.session.ahead;
-        match self.token.freshness(used, ahead, self.gateway.seams.clock.now()) {
+        match self.gateway.freshness(&self.token, used, self.gateway.seams.clock.now()) {
             (Freshness::Good, _) => None,
             (Freshness::Due | Freshness::Spent, errand) => {
                 let newer = self.gateway.successor(&newest, errand, Duration::ZERO).await.ok()?;

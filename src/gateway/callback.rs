@@ -268,7 +268,7 @@ impl Gateway {
         let redemption: CodeRedemption =
             transaction.accept(response, &self.settings.client, &metadata, self.seams.clock.now())?;
         let (request, pending) = redemption.token_request(&self.settings.client, &metadata, &self.seams.proofs());
-        let asked = self.seams.clock.now();
+        let asked = self.seams.asked(&metadata);
         let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
             tracing::warn!(%error, "a code cannot be redeemed");
             Error::IssuerMisbehaved("it did not answer the token request".into())

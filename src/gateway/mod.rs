@@ -68,7 +68,7 @@ use crate::oauth::{
 };
 use crate::secret::Random;
 use crate::session::vault::Vault;
-use crate::session::{Session, SessionPolicy};
+use crate::session::{Asked, Session, SessionPolicy};
 use crate::tasks::Tasks;
 
 /// The authorization server, as seen from here.
@@ -189,9 +189,10 @@ impl Seams {
         }
     }
 
-    /// The certificate that access tokens which are asked for now will be bound to, if to any (RFC 8705 section 3).
-    fn binding(&self, metadata: &AuthorizationServerMetadata) -> Option<[u8; 32]> {
-        metadata.tls_client_certificate_bound_access_tokens.then(|| self.server.certificate()).flatten()
+    /// How tokens are asked for that are asked for now: when, and with which certificate (RFC 8705 section 3).
+    fn asked(&self, metadata: &AuthorizationServerMetadata) -> Asked {
+        let binds = metadata.tls_client_certificate_bound_access_tokens;
+        Asked { at: self.clock.now(), certificate: binds.then(|| self.server.certificate()).flatten() }
     }
 
     /// What makes the next request to the authorization server one of its own.

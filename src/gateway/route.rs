@@ -8,9 +8,9 @@ use http::Method;
 use url::{Position, Url};
 
 use super::files::Files;
-use crate::clock::Timestamp;
+use crate::identity::Identity;
 use crate::oauth::{Means, TokenTarget};
-use crate::session::{Freshness, HeldToken, Session};
+use crate::session::{Freshness, HeldToken, Present, Session};
 
 /// Who may use a route, and what a request without a session gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,22 +66,22 @@ impl RouteToken {
         }
     }
 
-    /// How it stands in `session` at `now`, and what is to be done about it if that is not well.
-    pub fn freshness(&self, session: &Session, ahead: Duration, now: Timestamp) -> (Freshness, Errand) {
-        let usual = session.freshness(ahead, now);
+    /// How it stands in `session` at present, and what is to be done about it if that is not well.
+    pub fn freshness(&self, session: &Session, present: &Present<'_>) -> (Freshness, Errand) {
+        let usual = session.freshness(present);
         match self {
             Self::Session | Self::None => (usual, Errand::Refresh),
             // What is spent is exchanged for nothing.
             Self::Own(target) if target.means() == Means::Exchange && usual == Freshness::Spent => {
-                (session.freshness_for(target, ahead, now), Errand::Refresh)
+                (session.freshness_for(target, present), Errand::Refresh)
             }
-            Self::Own(target) => (session.freshness_for(target, ahead, now), Errand::Fetch(Arc::clone(target))),
+            Self::Own(target) => (session.freshness_for(target, present), Errand::Fetch(Arc::clone(target))),
         }
     }
 }
 
 /// A server that requests are forwarded to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     /// Its origin, and the path that every forwarded path is put behind.
     pub url: Url,
@@ -92,6 +92,27 @@ pub struct Upstream {
     /// Whether it is spoken to in HTTP/2 (RFC 9113): without TLS in nothing else (section 3.3), with TLS if it agrees
     /// (section 3.2).
     pub http2: bool,
+    /// The roots of trust for its certificate; none for the operating system's.
+    pub trust: Option<Trust>,
+    /// What it is shown where it asks for a certificate: for tokens that are bound to one, the same as the authorization
+    /// server is shown (RFC 8705 section 3).
+    pub identity: Option<Identity>,
+}
+
+/// Certificates that issue those of an upstream, in place of the operating system's roots of trust.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trust(Arc<[Vec<u8>]>);
+
+impl Trust {
+    /// In these certificates alone, as DER.
+    pub fn only(roots: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Self(roots.into_iter().collect())
+    }
+
+    /// The certificates, as DER.
+    pub fn roots(&self) -> &[Vec<u8>] {
+        &self.0
+    }
 }
 
 /// Host and port of `url`, as a `Host` field names them: the port only if it is not the scheme's own.
@@ -257,7 +278,14 @@ mod tests {
 
     fn upstream(url: &str) -> Upstream {
         let (connect_timeout, read_timeout) = (Duration::from_secs(5), Duration::from_secs(60));
-        Upstream { url: url.parse().expect("a URL"), connect_timeout, read_timeout, http2: false }
+        Upstream {
+            url: url.parse().expect("a URL"),
+            connect_timeout,
+            read_timeout,
+            http2: false,
+            trust: None,
+            identity: None,
+        }
     }
 
     fn route(path: &str, strip_prefix: bool) -> Route {

@@ -14,14 +14,15 @@ use self::discovery::Discovery;
 use self::transport::Transport;
 pub use self::transport::TransportError;
 use crate::gateway::{AuthorizationServer, SendError, Unavailable};
+use crate::identity::Identity;
 use crate::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp, Protocol};
-use crate::roots::Identity;
 
 /// The configured issuer.
 #[derive(Debug)]
 pub struct HttpIssuer {
     transport: Transport,
     discovery: Discovery,
+    identity: Option<Identity>,
 }
 
 impl HttpIssuer {
@@ -40,6 +41,7 @@ impl HttpIssuer {
         Ok(Self {
             transport: Transport::new(ca_file, identity)?,
             discovery: Discovery::new(issuer, protocol, plain_http),
+            identity: identity.cloned(),
         })
     }
 
@@ -58,6 +60,10 @@ impl AuthorizationServer for HttpIssuer {
 
     async fn keys(&self, anew: bool) -> Result<Arc<JwkSet>, Unavailable> {
         self.discovery.keys(&self.transport, anew).await
+    }
+
+    fn certificate(&self) -> Option<[u8; 32]> {
+        self.identity.as_ref().map(|identity| *identity.shown().thumbprint())
     }
 
     async fn send(

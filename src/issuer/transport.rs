@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::gateway::SendError;
-use crate::roots::{self, Identity, RootsError};
+use crate::identity::Identity;
+use crate::roots::{self, RootsError};
 
 /// The client.
 #[derive(Debug)]

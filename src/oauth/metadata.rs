@@ -52,6 +52,8 @@ pub struct AuthorizationServerMetadata {
     pub userinfo_signing_alg_values_supported: Option<Vec<String>>,
     /// The grant types that it knows. For reports only: many servers leave `refresh_token` out.
     pub grant_types_supported: Vec<String>,
+    /// Whether it binds access tokens to the certificate that the client shows (RFC 8705 section 3.3).
+    pub tls_client_certificate_bound_access_tokens: bool,
     /// Whether its authorization responses name it (RFC 9207 section 3).
     pub authorization_response_iss_parameter_supported: bool,
 }
@@ -147,6 +149,7 @@ impl AuthorizationServerMetadata {
             id_token_signing_alg_values_supported: or_default("id_token_signing_alg_values_supported", &["RS256"])?,
             userinfo_signing_alg_values_supported: document.texts("userinfo_signing_alg_values_supported")?,
             grant_types_supported: or_default("grant_types_supported", &["authorization_code", "implicit"])?,
+            tls_client_certificate_bound_access_tokens: document.flag("tls_client_certificate_bound_access_tokens")?,
             authorization_response_iss_parameter_supported: document
                 .flag("authorization_response_iss_parameter_supported")?,
         })

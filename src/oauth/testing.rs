@@ -89,6 +89,7 @@ pub(super) fn metadata() -> AuthorizationServerMetadata {
         id_token_signing_alg_values_supported: vec!["ES256".into()],
         userinfo_signing_alg_values_supported: None,
         grant_types_supported: vec!["authorization_code".into()],
+        tls_client_certificate_bound_access_tokens: false,
         authorization_response_iss_parameter_supported: false,
     }
 }

@@ -35,6 +35,33 @@ pub struct HeldToken {
     pub expires: Option<Timestamp>,
     /// The scope that was granted, where it differs from what was asked for.
     pub scope: Option<String>,
+    /// The certificate that it is good with, if it is bound to one (RFC 8705 section 3): the first bytes of its thumbprint.
+    pub bound_to: Option<[u8; 8]>,
+}
+
+/// How tokens were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// When.
+    pub at: Timestamp,
+    /// The thumbprint of the certificate that the server binds them to, if it binds them to one.
+    pub certificate: Option<[u8; 32]>,
+}
+
+impl Asked {
+    fn binding(&self) -> Option<[u8; 8]> {
+        self.certificate.and_then(|thumbprint| thumbprint.first_chunk().copied())
+    }
+}
+
+/// What a token's standing depends on besides itself.
+pub struct Present<'a> {
+    /// The moment.
+    pub now: Timestamp,
+    /// A token is renewed this long before it expires, or at a third of its lifetime if that is less.
+    pub ahead: Duration,
+    /// The thumbprint of the certificate that is shown now; asked for only where a token is bound to one.
+    pub certificate: &'a dyn Fn() -> Option<[u8; 32]>,
 }
 
 /// How an access token stands in time.
@@ -55,8 +82,13 @@ const ASSUMED_LIFETIME: Duration = Duration::from_secs(300);
 const TRAVEL_TIME: Duration = Duration::from_secs(5);
 
 impl HeldToken {
-    /// How it stands at `now`, if it can be renewed.
-    pub fn freshness(&self, ahead: Duration, now: Timestamp) -> Freshness {
+    /// How it stands, if it can be renewed. One that is bound to a certificate that is not shown any more is as good as
+    /// expired (RFC 8705 section 6.3).
+    pub fn freshness(&self, present: &Present<'_>) -> Freshness {
+        let Present { now, ahead, certificate } = *present;
+        if self.bound_to.is_some_and(|bound| !certificate().is_some_and(|shown| shown.starts_with(&bound))) {
+            return Freshness::Spent;
+        }
         let Some(expires) = self.expires else { return Freshness::Good };
         let lifetime = expires.since(self.obtained);
         let left = expires.until(now);
@@ -85,19 +117,20 @@ impl HeldToken {
 
 impl Grant {
     /// The grant of a token response; what the response leaves out is kept from before (RFC 6749 section 6).
-    pub(super) fn of(tokens: TokenSet, before: Option<&Self>, asked: Timestamp, answered: Timestamp) -> Self {
+    pub(super) fn of(tokens: TokenSet, before: Option<&Self>, asked: Asked, answered: Timestamp) -> Self {
         let refresh_token = tokens.refresh_token.or_else(|| before.and_then(|it| it.refresh_token.clone()));
         let assumed = refresh_token.is_some().then_some(ASSUMED_LIFETIME);
         // A refresh that says nothing about it says nothing new, unless it brought another token.
         let kept = before.filter(|it| it.refresh_token == refresh_token).and_then(|it| it.renewable_until);
         Self {
-            renewable_until: tokens.refresh_expires_in.map(|lifetime| asked + lifetime).or(kept),
+            renewable_until: tokens.refresh_expires_in.map(|lifetime| asked.at + lifetime).or(kept),
             access: HeldToken {
                 token: tokens.access_token,
-                obtained: asked,
+                obtained: asked.at,
                 answered,
-                expires: tokens.expires_in.or(assumed).map(|lifetime| asked + lifetime),
+                expires: tokens.expires_in.or(assumed).map(|lifetime| asked.at + lifetime),
                 scope: tokens.scope.or_else(|| before.and_then(|it| it.access.scope.clone())),
+                bound_to: asked.binding(),
             },
             others: before.map(|it| it.others_alive(answered).cloned().collect()).unwrap_or_default(),
             refresh_token,
@@ -108,7 +141,7 @@ impl Grant {
     /// The same grant, to which `tokens` bring the token of one more API.
     ///
     /// What else they bring replaces what is here as a refresh does, if they are one; an exchange leaves it alone.
-    pub(super) fn with(&self, target: &TokenTarget, tokens: TokenSet, asked: Timestamp, answered: Timestamp) -> Self {
+    pub(super) fn with(&self, target: &TokenTarget, tokens: TokenSet, asked: Asked, answered: Timestamp) -> Self {
         let next = match target.means() {
             Means::Refresh => {
                 Self { access: self.access.clone(), ..Self::of(tokens.clone(), Some(self), asked, answered) }
@@ -117,10 +150,11 @@ impl Grant {
         };
         let token = HeldToken {
             token: tokens.access_token,
-            obtained: asked,
+            obtained: asked.at,
             answered,
-            expires: Some(asked + tokens.expires_in.unwrap_or(ASSUMED_LIFETIME)),
+            expires: Some(asked.at + tokens.expires_in.unwrap_or(ASSUMED_LIFETIME)),
             scope: tokens.scope,
+            bound_to: asked.binding(),
         };
         let others = next.others_alive(answered).filter(|(id, _)| *id != target.id()).cloned();
         Self { others: others.chain([(target.id(), token)]).collect(), ..next }

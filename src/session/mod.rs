@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::grant::{Freshness, Grant, HeldToken};
+pub use self::grant::{Asked, Freshness, Grant, HeldToken, Present};
 pub use self::handle::{Carried, Handle, Placement};
 use crate::clock::Timestamp;
 use crate::oauth::{OriginalIdentity, TokenSet, TokenTarget, VerifiedLogin};
@@ -138,14 +138,14 @@ impl fmt::Debug for Session {
 pub struct UnknownFormat;
 
 impl Session {
-    /// Begins a session with tokens that were asked for at `asked`: the only way to make one, and only a verified login
+    /// Begins a session with tokens that were `asked` for so: the only way to make one, and only a verified login
     /// can be turned into it.
     pub fn establish(
         login: VerifiedLogin,
         tokens: TokenSet,
         policy: &SessionPolicy,
         random: &dyn Random,
-        asked: Timestamp,
+        asked: Asked,
         now: Timestamp,
     ) -> Self {
         let claims: serde_json::Map<_, _> =
@@ -175,9 +175,9 @@ impl Session {
         }
     }
 
-    /// The same session with the tokens of a refresh that was asked for at `asked`.
+    /// The same session with the tokens of a refresh that was `asked` for so.
     #[must_use]
-    pub fn renewed(&self, tokens: TokenSet, asked: Timestamp, now: Timestamp) -> Self {
+    pub fn renewed(&self, tokens: TokenSet, asked: Asked, now: Timestamp) -> Self {
         Self {
             generation: self.generation + 1,
             last_seen: now.max(self.last_seen),
@@ -186,9 +186,9 @@ impl Session {
         }
     }
 
-    /// The same session with one more token, which was asked for at `asked`: as far as the ledger goes, that is a refresh.
+    /// The same session with one more token, which was `asked` for so: as far as the ledger goes, that is a refresh.
     #[must_use]
-    pub fn widened(&self, target: &TokenTarget, tokens: TokenSet, asked: Timestamp, now: Timestamp) -> Self {
+    pub fn widened(&self, target: &TokenTarget, tokens: TokenSet, asked: Asked, now: Timestamp) -> Self {
         Self {
             generation: self.generation + 1,
             last_seen: now.max(self.last_seen),
@@ -241,17 +241,17 @@ impl Session {
         self.ends.min(renewable)
     }
 
-    /// How the access token stands at `now`. One that cannot be refreshed is used for as long as the session lives.
-    pub fn freshness(&self, ahead: Duration, now: Timestamp) -> Freshness {
+    /// How the access token stands. One that cannot be refreshed is used for as long as the session lives.
+    pub fn freshness(&self, present: &Present<'_>) -> Freshness {
         match self.grant.refresh_token {
-            Some(_) => self.grant.access.freshness(ahead, now),
+            Some(_) => self.grant.access.freshness(present),
             None => Freshness::Good,
         }
     }
 
-    /// How the token for `target` stands at `now`; one that is not there yet is as good as spent.
-    pub fn freshness_for(&self, target: &TokenTarget, ahead: Duration, now: Timestamp) -> Freshness {
-        self.grant.other(target.id()).map_or(Freshness::Spent, |token| token.freshness(ahead, now))
+    /// How the token for `target` stands; one that is not there yet is as good as spent.
+    pub fn freshness_for(&self, target: &TokenTarget, present: &Present<'_>) -> Freshness {
+        self.grant.other(target.id()).map_or(Freshness::Spent, |token| token.freshness(present))
     }
 
     /// Until when the access token may be used.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use toml::{Table, Value};
-use vestibule::config::{Config, LedgerSettings, Problems};
+use vestibule::config::{Config, LedgerSettings, Problems, TargetSettings};
 use vestibule::gateway::headers::TransportSecurity;
 
 const MINIMAL: &str = include_str!("../../conf/minimal.toml");
@@ -454,6 +454,24 @@ fn each_mistake_is_told_by_itself() {
         ("[[route]]", "files_max_bytes = 5", "route[\"/api/\"].files_max_bytes", "for a route with files"),
         ("[[route]]", "methods = []", "route[\"/api/\"].methods", "the list is empty"),
         ("[[route]]", "methods = [\"get\"]", "route[\"/api/\"].methods", "in capitals"),
+        ("[[route]]", "mtls = \"client\"", "route[\"/api/\"].mtls", "write \"issuer\" or { certificate"),
+        ("[[route]]", "mtls = \"issuer\"", "route[\"/api/\"].mtls", "name one in issuer.mtls first"),
+        ("[[route]]", "mtls = { certificate = \"client.pem\" }", "route[\"/api/\"].mtls", "or its key is missing"),
+        (
+            "[[route]]",
+            "mtls = { certificate = \"client.pem\", key = { file = \"other.key\" } }",
+            "route[\"/api/\"].mtls",
+            "is not the key of the certificate",
+        ),
+        (
+            "[[route]]",
+            "mtls = { certificate = \"client.pem\", key = { file = \"client.key\" } }",
+            "route[\"/api/\"].mtls",
+            "the upstream is plain http",
+        ),
+        ("[[route]]", "ca_file = \"client.pem\"", "route[\"/api/\"].ca_file", "the upstream is plain http"),
+        ("[[route]]", "ca_file = \"client.key\"", "route[\"/api/\"].ca_file", "holds no certificate that can be read"),
+        ("[[route]]", "ca_file = \"nowhere.pem\"", "route[\"/api/\"].ca_file", "cannot be read"),
         ("[[route]]", "read_timeout = 0", "route[\"/api/\"].read_timeout", "0 is out of range"),
         ("[[route]]", "token = { resource = \"orders\" }", "route[\"/api/\"].token.resource", "not an absolute URI"),
         ("[[route]]", "token = { audience = \"\" }", "route[\"/api/\"].token.audience", "is no audience"),
@@ -462,6 +480,13 @@ fn each_mistake_is_told_by_itself() {
         ("[[route]]", "token = { scope = \"a\" }", "route[\"/api/\"].token", "cannot stand here"),
         ("# files", "token = {}", "route[\"/\"].token", "for a route with an upstream"),
         ("# files", "strip_prefix = false", "route[\"/\"].strip_prefix", "for a route with an upstream"),
+        (
+            "# files",
+            "mtls = { certificate = \"client.pem\", key = { file = \"client.key\" } }",
+            "route[\"/\"].mtls",
+            "for a route with an upstream",
+        ),
+        ("# files", "ca_file = \"client.pem\"", "route[\"/\"].ca_file", "for a route with an upstream"),
         ("[server]", "hsts = \"includeSubDomains\"", "server.hsts", "or false to say nothing"),
         ("# files", "http2 = true", "route[\"/\"].http2", "for a route with an upstream"),
         ("# files", "methods = [\"GET\", \"POST\"]", "route[\"/\"].methods", "POST means nothing to files"),
@@ -576,6 +601,28 @@ fn what_is_said_about_https_is_said_for_this_host_alone_and_not_to_developers() 
     let report = report(&text.replacen("[server]", "[server]\nhsts = true", 1));
     let told = "server.hsts: server.public_url is http, where it may not be said; take it out, or write the https address there";
     assert_eq!(report, told);
+}
+
+#[test]
+fn a_route_shows_what_the_issuer_is_shown_or_a_certificate_of_its_own() {
+    // MTLS-3-01
+    let world = world();
+    let own = "{ certificate = \"client.pem\", key = { file = \"client.key\" } }";
+    let identity = |shown: &str| {
+        let text = MINIMAL.replace("http://127.0.0.1:9000", "https://api.example.com");
+        let text = text.replacen("[issuer]", &format!("[issuer]\nmtls = {own}"), 1);
+        let text = text.replacen("[[route]]", &format!("[[route]]\n{shown}"), 1);
+        let config = load(&text, world.path()).unwrap_or_else(|problems| panic!("{problems}"));
+        match config.routes.into_iter().next().unwrap().target {
+            TargetSettings::Upstream { identity, .. } => (identity, config.issuer_identity),
+            TargetSettings::Files { .. } => panic!("the first route has an upstream"),
+        }
+    };
+    let (shown, issuer) = identity("mtls = \"issuer\"");
+    assert!(shown.is_some() && shown == issuer, "renewed together");
+    let (shown, issuer) = identity(&format!("mtls = {own}"));
+    assert!(shown.is_some() && shown != issuer);
+    assert_eq!(identity("").0, None);
 }
 
 #[test]

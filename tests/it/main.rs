@@ -62,3 +62,5 @@ mod streams;
 mod support;
 #[cfg(test)]
 mod transport_security;
+#[cfg(test)]
+mod upstream_tls;

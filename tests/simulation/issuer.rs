@@ -330,6 +330,10 @@ impl AuthorizationServer for IssuerLine {
         Ok(Arc::clone(&self.issuer.published.keys))
     }
 
+    fn certificate(&self) -> Option<[u8; 32]> {
+        None
+    }
+
     async fn send(&self, request: Request<Vec<u8>>, deadline: Duration) -> Result<Response<Bytes>, SendError> {
         let asked = self.issuer.wall.now();
         tracing::debug!(replica = self.life.id, %asked, path = request.uri().path(), "asks the server");

@@ -100,6 +100,8 @@ fn settings() -> Settings {
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(60),
         http2: false,
+        trust: None,
+        identity: None,
     };
     Settings {
         public_url: "https://app.test".parse().unwrap(),

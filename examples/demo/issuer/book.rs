@@ -268,6 +268,18 @@ impl Book {
         self.access.get(token).map(|access| access.target.as_str())
     }
 
+    /// Binds an access token to a client's certificate (RFC 8705 section 3).
+    pub(super) fn bind(&mut self, token: &str, certificate: &str) {
+        if let Some(access) = self.access.get_mut(token) {
+            access.bound_to = Some(certificate.to_owned());
+        }
+    }
+
+    /// The certificate that an access token is bound to.
+    pub(super) fn bound_to(&self, token: &str) -> Option<&str> {
+        self.access.get(token)?.bound_to.as_deref()
+    }
+
     /// Revokes a token: an access token alone, a refresh token with its family (RFC 7009 section 2.1).
     pub(super) fn revoke(&mut self, token: &str) {
         if let Some(entry) = self.refresh.get(token) {
@@ -327,7 +339,7 @@ impl Book {
 
     fn access_token(&mut self, family: usize, target: &str, now: Timestamp) -> String {
         let token = self.mint.token("at");
-        let access = Access { family, target: target.to_owned(), expires: now + self.terms.access };
+        let access = Access { family, target: target.to_owned(), expires: now + self.terms.access, bound_to: None };
         self.access.insert(token.clone(), access);
         token
     }
@@ -359,6 +371,7 @@ struct Access {
     family: usize,
     target: String,
     expires: Timestamp,
+    bound_to: Option<String>,
 }
 
 struct Refresh {

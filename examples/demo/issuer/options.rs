@@ -82,6 +82,8 @@ pub struct Announce {
     pub revocation: bool,
     /// Pushed authorization requests (RFC 9126).
     pub pushed: Pushed,
+    /// Access tokens that are bound to the certificate of who gets them (RFC 8705 section 3).
+    pub bound_tokens: bool,
 }
 
 /// Whether clients push their authorization requests.
@@ -97,6 +99,6 @@ pub enum Pushed {
 
 impl Default for Announce {
     fn default() -> Self {
-        Self { issuer_parameter: true, end_session: true, revocation: true, pushed: Pushed::No }
+        Self { issuer_parameter: true, end_session: true, revocation: true, pushed: Pushed::No, bound_tokens: false }
     }
 }

@@ -351,8 +351,13 @@ async fn metadata_names_what_is_there_and_nothing_else() {
     for name in ["token_endpoint", "revocation_endpoint", "end_session_endpoint", "jwks_uri"] {
         assert!(metadata[name].as_str().unwrap().starts_with(bench.issuer.url()), "{name}");
     }
-    let announce =
-        Announce { issuer_parameter: false, end_session: false, revocation: false, pushed: super::Pushed::No };
+    let announce = Announce {
+        issuer_parameter: false,
+        end_session: false,
+        revocation: false,
+        pushed: super::Pushed::No,
+        bound_tokens: false,
+    };
     let bench = Bench::start(Options { announce, ..Options::default() }).await;
     let metadata = bench.get(Endpoint::Discovery, &[], &[]).await.json();
     assert_eq!((metadata.get("revocation_endpoint"), metadata.get("end_session_endpoint")), (None, None));

@@ -14,6 +14,9 @@ use super::serving::lock;
 use super::signing::half_hash;
 use super::{Document, Inner};
 
+/// The field in which a server before this one that ends TLS says the thumbprint of the client's certificate.
+pub const CERTIFICATE: &str = "x-ssl-client-thumbprint";
+
 /// How long an ID token may be used.
 const ID_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -54,8 +57,15 @@ pub(super) fn token(inner: &Inner, request: &Received) -> Response {
         None => return refusal(StatusCode::BAD_REQUEST, "invalid_request", "grant_type is needed"),
     };
     match outcome {
-        Ok(issued) => tokens(inner, &issued)
-            .unwrap_or_else(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())),
+        Ok(issued) => {
+            if inner.options.announce.bound_tokens
+                && let Some(certificate) = request.headers.get(CERTIFICATE).and_then(|it| it.to_str().ok())
+            {
+                lock(&inner.book).bind(&issued.access_token, certificate);
+            }
+            tokens(inner, &issued)
+                .unwrap_or_else(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string()))
+        }
         Err(Refused(reason)) => refusal(StatusCode::BAD_REQUEST, "invalid_grant", reason),
     }
 }

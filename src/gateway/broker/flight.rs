@@ -15,7 +15,7 @@ use crate::ledger::protocol::{
     Claim, Claimed, Commit, Committed, EndReason, Ending, Newest, Outcome, Refuse, Release, Renew, Renewed,
 };
 use crate::oauth::{self, AuthorizationServerMetadata, Means, Protocol, TokenSet, TokenTarget, Verdict};
-use crate::session::{Placement, Session};
+use crate::session::{Asked, Placement, Session};
 
 /// A lease holds this long without renewal; it is renewed in thirds of that.
 const LEASE: Duration = Duration::from_secs(15);
@@ -76,8 +76,9 @@ impl Broker {
                 Errand::Fetch(target) => self.deny(session, right, target, "there is no refresh token").await,
             };
         };
+        let asked = self.seams.asked(&metadata);
         let answer = self.ask_holding(session, right, request).await;
-        self.judge(session, right, errand, &metadata, answer, now).await
+        self.judge(session, right, errand, &metadata, answer, asked).await
     }
 
     /// What the authorization server is asked; nothing without a refresh token, where that is what is spent.
@@ -150,7 +151,7 @@ impl Broker {
         errand: &Errand,
         metadata: &AuthorizationServerMetadata,
         answer: Result<http::Response<bytes::Bytes>, SendError>,
-        asked: Timestamp,
+        asked: Asked,
     ) -> Flown {
         let now = self.seams.clock.now();
         let response = match answer {
@@ -162,7 +163,7 @@ impl Broker {
                     SendError::NotSent(_) => Outcome::NotSpent,
                     SendError::TimedOut => Outcome::Unknown(Duration::ZERO),
                     // The connection is gone, but what was sent may still be worked on.
-                    SendError::Unknown(_) => Outcome::Unknown((asked + DEADLINE).until(now)),
+                    SendError::Unknown(_) => Outcome::Unknown((asked.at + DEADLINE).until(now)),
                 };
                 return self.rest(session, right, errand, outcome).await;
             }
@@ -218,7 +219,7 @@ impl Broker {
         errand: &Errand,
         metadata: &AuthorizationServerMetadata,
         mut tokens: TokenSet,
-        asked: Timestamp,
+        asked: Asked,
     ) -> Flown {
         if self.client.protocol == Protocol::OAuth {
             // Nobody has asked for one, and nobody looks at it.

@@ -1,68 +1,13 @@
 //! The client shows a certificate: to a real TLS server that lets nobody in without one, in front of the issuer.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-
 use http::Method;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::issuer::{Document, Endpoint, Options, Proof};
 use crate::support::authority::{Authority, Issued, der};
 use crate::support::browser::Browser;
+use crate::support::gate::{Admits, Gate};
 use crate::support::site::{Plan, Site, TOKEN_SECONDS};
-
-/// A TLS server that demands a certificate, and passes on to the issuer what comes from those who have one.
-struct Gate {
-    address: SocketAddr,
-    shown: Arc<Mutex<Vec<CertificateDer<'static>>>>,
-    _server: JoinSet<()>,
-}
-
-impl Gate {
-    async fn start(authority: &Authority, behind: SocketAddr) -> Self {
-        use rustls::pki_types::pem::PemObject;
-        let own = authority.issue("localhost");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(authority.roots(), Arc::clone(&provider)).build().unwrap();
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![der(&own.certificate)], PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap())
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shown = Arc::<Mutex<Vec<_>>>::default();
-        let seen = Arc::clone(&shown);
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((connection, _)) = listener.accept().await {
-                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
-                connections.spawn(async move {
-                    // Whoever has no certificate gets no further than this.
-                    let Ok(mut inside) = acceptor.accept(connection).await else { return };
-                    let certificate = inside.get_ref().1.peer_certificates().unwrap()[0].clone();
-                    seen.lock().unwrap().push(certificate.into_owned());
-                    let mut issuer = TcpStream::connect(behind).await.unwrap();
-                    tokio::io::copy_bidirectional(&mut inside, &mut issuer).await.ok();
-                });
-            }
-        });
-        Self { address, shown, _server: server }
-    }
-
-    fn shown(&self) -> Vec<CertificateDer<'static>> {
-        self.shown.lock().unwrap().clone()
-    }
-}
 
 /// A site whose issuer is asked through a gate for tokens, and for revocations too if `aliases` says so.
 async fn behind_a_gate(client: &Issued, authority: &Authority, aliases: &'static [&'static str]) -> (Site, Gate) {
@@ -80,22 +25,19 @@ async fn behind_a_gate(client: &Issued, authority: &Authority, aliases: &'static
         more: "[logout]\norder = \"before\"".to_owned(),
         ..Plan::default()
     };
-    let gate = Arc::new(Mutex::new(None));
-    let announced = Arc::clone(&gate);
+    let gate = Gate::open(authority, Admits::Known).await;
+    let base = gate.url();
     let site = Site::prepared(plan, async |issuer| {
-        let behind = issuer.url().strip_prefix("http://").unwrap().parse().unwrap();
-        let opened = Gate::start(authority, behind).await;
-        let base = format!("https://localhost:{}", opened.address.port());
+        gate.lead_to(issuer.url());
+        let base = base.clone();
         issuer.script().edit(Document::Metadata, move |metadata| {
             let all = [("token_endpoint", "/token"), ("revocation_endpoint", "/revoke")];
             let aliases = all.iter().filter(|(name, _)| aliases.contains(name));
             let aliases = aliases.map(|(name, path)| ((*name).to_owned(), json!(format!("{base}{path}")))).collect();
             metadata.insert("mtls_endpoint_aliases".to_owned(), serde_json::Value::Object(aliases));
         });
-        *announced.lock().unwrap() = Some(opened);
     })
     .await;
-    let gate = gate.lock().unwrap().take().unwrap();
     (site, gate)
 }
 
@@ -112,7 +54,7 @@ async fn the_certificate_is_shown_wherever_the_client_has_to_be_known() {
 
     let script = site.issuer.script();
     assert_eq!((script.calls(Endpoint::Token), script.calls(Endpoint::Revoke)), (2, 2));
-    assert_eq!(gate.shown(), vec![der(&client.certificate); 4], "four requests, and no other connection");
+    assert_eq!(gate.shown(), vec![Some(der(&client.certificate)); 4], "four requests, and no other connection");
     for request in [script.requests_to(Endpoint::Token), script.requests_to(Endpoint::Revoke)].concat() {
         assert_eq!(request.form.get("client_id"), Some("spa-bff"));
         assert!(!request.headers.contains_key("authorization") && request.form.get("client_assertion").is_none());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 
 /// A certification authority that exists for one test.
 pub(crate) struct Authority {
@@ -38,11 +39,31 @@ impl Authority {
         Issued { certificate, key: key.serialize_pem() }
     }
 
+    /// One with this serial number, for which only authorities that do not know of each other would ever use it twice.
+    pub(crate) fn issue_numbered(&self, name: &str, serial: u64) -> Issued {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        parameters.serial_number = Some(serial.into());
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap().pem();
+        Issued { certificate, key: key.serialize_pem() }
+    }
+
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(der(&self.certificate)).unwrap();
         Arc::new(roots)
     }
+}
+
+impl Issued {
+    /// The certificate's thumbprint, as tokens name it (`x5t#S256`, RFC 8705 section 3.1).
+    pub(crate) fn thumbprint(&self) -> String {
+        thumbprint(&der(&self.certificate))
+    }
+}
+
+pub(crate) fn thumbprint(certificate: &CertificateDer<'_>) -> String {
+    base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(certificate))
 }
 
 pub(crate) fn der(pem: &str) -> CertificateDer<'static> {

@@ -2,6 +2,7 @@
 //! hand: the proxy and the issuer look at the same clock.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,5 +271,10 @@ impl Vestibule {
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// Where its configuration, its secrets and what lies beside them are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 }
