@@ -106,6 +106,7 @@ async fn main() {
     let everyone = Key::everyone("https://as.test");
     let lineage = || Lineage {
         subject: Some(Key::subject("https://as.test", "ada")),
+        any_tenant: None,
         issuer_session: Some(Key::issuer_session("https://as.test", "s1")),
         everyone,
         issued_at: limit,

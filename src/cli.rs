@@ -10,11 +10,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, LedgerSettings, Problems, RouteSettings, TargetSettings};
+use crate::config::{self, Config, LedgerSettings, Problems, RouteSettings, TargetSettings};
 use crate::gateway::route::Access;
 use crate::ledger::redis::Mode;
-use crate::oauth::ClientAuthentication;
-use crate::server::{self, StartError};
+use crate::oauth::{AuthorizationServerMetadata, ClientAuthentication, ProviderChoice};
+use crate::server::{self, LookError, StartError};
 use crate::session::Placement;
 use crate::session::cookies::SameSite;
 use crate::session::keyring::KeyRing;
@@ -32,8 +32,8 @@ pub struct Cli {
 enum Command {
     /// Serve until told to end (SIGTERM, SIGINT).
     Serve(ConfigFile),
-    /// Say what is wrong with a configuration, or what was understood. Touches no network.
-    Check(ConfigFile),
+    /// Say what is wrong with a configuration, or what was understood. Touches no network but with --online.
+    Check(Check),
     /// Make a key for `session.keys`, on standard output.
     Keygen,
 }
@@ -43,6 +43,15 @@ struct ConfigFile {
     /// The configuration [default: $VESTIBULE_CONFIG, or else vestibule.toml]
     #[arg(long = "config", short = 'c', value_name = "FILE")]
     path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Ask the issuer for its metadata too, and say what does not go well with it.
+    #[arg(long)]
+    online: bool,
 }
 
 /// Why a command failed.
@@ -62,6 +71,9 @@ pub enum Failure {
     /// The server cannot start.
     #[error("the server cannot start")]
     Start(#[from] StartError),
+    /// The issuer cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// The result cannot be written.
     #[error("the result cannot be written")]
     Output(#[from] io::Error),
@@ -72,7 +84,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Configuration { .. } => ExitCode::from(64),
-            Self::Log(_) | Self::Start(_) | Self::Output(_) => ExitCode::FAILURE,
+            Self::Log(_) | Self::Start(_) | Self::Look(_) | Self::Output(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -89,7 +101,20 @@ impl Cli {
                 telemetry::init(&config.log)?;
                 Ok(server::run(config)?)
             }
-            Command::Check(file) => Ok(write!(output, "{}", Summary(&file.load()?))?),
+            Command::Check(Check { file, online }) => {
+                let config = file.load()?;
+                let (metadata, advice) = if online {
+                    let (metadata, advice) = server::look(&config)?;
+                    (Some(metadata), advice)
+                } else {
+                    (None, Vec::new())
+                };
+                write!(output, "{}", Summary(&config, metadata.as_deref()))?;
+                for advice in advice {
+                    writeln!(output, "warning: {advice}")?;
+                }
+                Ok(())
+            }
             Command::Keygen => {
                 writeln!(output, "{}", KeyRing::generate_text(&*server::random(), SystemClock::default().now()))?;
                 let hint = "Keep it in a file that only Vestibule can read, and name that in session.keys.";
@@ -109,11 +134,11 @@ impl ConfigFile {
 }
 
 /// What was understood of a configuration, for people.
-struct Summary<'a>(&'a Config);
+struct Summary<'a>(&'a Config, Option<&'a AuthorizationServerMetadata>);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(config) = self;
+        let Self(config, metadata) = self;
         let method = match &config.client.authentication {
             ClientAuthentication::Basic(_) => "client_secret_basic",
             ClientAuthentication::Post(_) => "client_secret_post",
@@ -121,7 +146,8 @@ impl fmt::Display for Summary<'_> {
             ClientAuthentication::Certificate => "by its certificate",
             ClientAuthentication::None => "without proof of who it is",
         };
-        writeln!(f, "issuer     {}", config.issuer.as_str())?;
+        writeln!(f, "issuer     {}", config.authority.issuer.as_str())?;
+        provider(f, config, *metadata)?;
         writeln!(f, "client     {}, {method}", config.client.id.as_str())?;
         writeln!(f, "redirect   {}  (register this at the issuer)", config.client.redirect_uri)?;
         writeln!(f, "site       {}, listening on {}", config.public_url.origin().ascii_serialization(), config.listen)?;
@@ -148,6 +174,29 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+/// Which product the issuer is, how that is known, and what follows from it.
+fn provider(
+    f: &mut fmt::Formatter<'_>,
+    config: &Config,
+    metadata: Option<&AuthorizationServerMetadata>,
+) -> fmt::Result {
+    let authority = &config.authority;
+    let known = metadata.map_or_else(|| authority.known_provider(), |metadata| metadata.provider);
+    let how = match (authority.provider, known, metadata) {
+        (ProviderChoice::Named(_) | ProviderChoice::None, ..) => "as issuer.provider says",
+        (ProviderChoice::Auto, _, Some(_)) => "by its metadata",
+        (ProviderChoice::Auto, Some(provider), None) if provider.is_told_by(&authority.issuer) => "by issuer.url",
+        (ProviderChoice::Auto, Some(_), None) => "by issuer.url; its metadata has the last word",
+        (ProviderChoice::Auto, None, None) => "by issuer.url; its metadata may tell",
+    };
+    let Some(provider) = known else { return writeln!(f, "provider   none that is known, {how}") };
+    writeln!(f, "provider   {} ({}), {how}", provider.title, provider.name)?;
+    for (key, value) in config::values(provider, &config.client, &config.logout) {
+        writeln!(f, "           {key} = {value}, from its profile")?;
+    }
+    writeln!(f, "           of its refresh tokens {}", provider.grace)
 }
 
 fn ledger(settings: &LedgerSettings) -> String {

@@ -1,5 +1,7 @@
 //! The composition root: configuration in, a running server out. Everything is built here, once.
 
+mod report;
+
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use tokio::sync::watch;
 
+use self::report::IssuerReport;
+pub use self::report::{LookError, look};
 use crate::admin::{self, Admin, AdminSettings, Health};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, CookieSettings, LedgerSettings, TargetSettings};
@@ -182,13 +186,8 @@ impl Server {
         let address = address.map_err(|error| StartError::Listen(config.listen, error))?;
 
         let (tasks, service) = (Arc::new(Tasks::default()), Tasks::default());
-        let issuer = HttpIssuer::new(
-            config.issuer.clone(),
-            config.client.protocol,
-            config.plain_http,
-            config.issuer_ca.as_deref(),
-            config.issuer_identity.as_ref(),
-        );
+        let issuer =
+            HttpIssuer::new(config.authority.clone(), config.issuer_ca.as_deref(), config.issuer_identity.as_ref());
         let issuer = Arc::new(issuer?);
         let Opened { store, file, redis } = open_ledger(&config.ledger, &clock)?;
         let ledger = Arc::new(Ledger::new(store, Arc::clone(&clock)));
@@ -205,6 +204,7 @@ impl Server {
             server: Arc::clone(&issuer) as Arc<_>,
         };
         let (limits, drain, wanted) = (config.limits, config.drain, config.admin.clone());
+        let issuer_report = IssuerReport::new(&config);
         let (gateway, public_url) = gateway(config, routes, seams);
         let admin = match wanted {
             None => None,
@@ -226,7 +226,7 @@ impl Server {
         let fds: ListenFds = Arc::new(fds.into());
         service.spawn(async move { listening.start_service(Some(fds), watched, 1).await });
 
-        service.spawn(async move { issuer.keep_fresh().await });
+        service.spawn(async move { issuer.keep_fresh(|metadata| issuer_report.log(metadata)).await });
         service.spawn(async move { peers.keep_found().await });
         if let Some(redis) = redis {
             service.spawn(async move { watch_redis(&redis).await });
@@ -299,7 +299,10 @@ fn gateway(config: Config, routes: RouteTable, seams: Seams) -> (Arc<Gateway>, u
         trusted_proxies: config.trusted_proxies,
         transport: config.transport,
         logout: config.logout,
-        roster: RosterPolicy { kept: config.admin.is_some_and(|admin| admin.sessions), issuer: config.issuer },
+        roster: RosterPolicy {
+            kept: config.admin.is_some_and(|admin| admin.sessions),
+            issuer: config.authority.issuer,
+        },
     };
     (Gateway::new(seams, settings, vault), config.public_url)
 }

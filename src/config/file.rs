@@ -34,6 +34,9 @@ pub(super) struct RawServer {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawIssuer {
     pub(super) url: Option<String>,
+    pub(super) provider: Option<String>,
+    pub(super) tenants: Option<Vec<String>>,
+    pub(super) backchannel_url: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret: Option<RawSecret>,
     pub(super) client_auth: Option<String>,
@@ -44,6 +47,8 @@ pub(super) struct RawIssuer {
     pub(super) assertion_typ: Option<String>,
     pub(super) mtls: Option<RawIdentity>,
     pub(super) scopes: Option<Vec<String>>,
+    pub(super) offline_access: Option<String>,
+    pub(super) consent: Option<String>,
     pub(super) par: Option<String>,
     pub(super) jar: Option<bool>,
     pub(super) require_iss: Option<bool>,

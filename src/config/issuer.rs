@@ -10,7 +10,7 @@ use super::requests::{self, RawRequests};
 use super::rules::{Checker, over_tls};
 use super::value::{certificates, choice, web_url};
 use crate::identity::Identity;
-use crate::oauth::{Client, ClientId, Issuer, PlainHttp, Protocol};
+use crate::oauth::{Authority, Client, ClientId, Issuer, PlainHttp, Protocol, Provider, ProviderChoice, is_uuid};
 
 /// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
 /// section 4.3, RFC 9101 section 5, OpenID Connect Core section 3.1.2.1).
@@ -42,8 +42,7 @@ const OF_THE_PROTOCOL: [&str; 23] = [
 
 /// Who signs people in, and as whom we speak to it.
 pub(super) struct IssuerSettings {
-    pub(super) identifier: Issuer,
-    pub(super) plain_http: PlainHttp,
+    pub(super) authority: Authority,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) identity: Option<Identity>,
     pub(super) client: Client,
@@ -87,6 +86,8 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
             audience: raw.audience,
             claims_request: raw.claims_request,
             response_mode: raw.response_mode,
+            offline_access: raw.offline_access,
+            consent: raw.consent,
         },
         credentials.keys.is_some(),
         redirect_uri.as_deref(),
@@ -98,10 +99,29 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
         let file = certificates(checker.sources.base.join(file));
         checker.check("issuer.ca_file", file)
     });
+    let provider = checker.or("issuer.provider", raw.provider, ProviderChoice::Auto, |text| provider(&text));
+    let tenants = checker.each("issuer.tenants", &raw.tenants.unwrap_or_default(), tenant);
+    let backchannel = raw.backchannel_url.and_then(|text| {
+        let url = web_url(&text).and_then(|url| over_tls(url, plain, "plain_http_issuer"));
+        checker.check("issuer.backchannel_url", url)
+    });
     let Credentials { authentication, keys, identity } = credentials;
-    Some(IssuerSettings {
-        identifier: identifier?,
+    let authority = Authority {
+        issuer: identifier?,
+        protocol,
         plain_http: if plain { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly },
+        provider,
+        tenants,
+        backchannel,
+    };
+    let word = authority.known_provider().and_then(|provider| provider.tenant_word(&authority.issuer));
+    if word.is_none() && !authority.tenants.is_empty() {
+        let found = "issuer.url leaves no tenant open, so this list holds nobody off";
+        let remedy = "take it out, or write for example \"https://login.microsoftonline.com/organizations/v2.0\" there";
+        checker.note("issuer.tenants", Flaw::new(found, remedy));
+    }
+    Some(IssuerSettings {
+        authority,
         ca_file,
         identity: identity.clone(),
         client: Client {
@@ -119,6 +139,23 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
             clock_skew,
         },
     })
+}
+
+/// A product that is known, by its name.
+fn provider(text: &str) -> Result<ProviderChoice, Flaw> {
+    let names = Provider::all().iter().map(|provider| (provider.name, ProviderChoice::Named(provider)));
+    let words = [("auto", ProviderChoice::Auto), ("none", ProviderChoice::None)].into_iter().chain(names);
+    choice(text, &words.collect::<Vec<_>>())
+}
+
+/// The id of a tenant. Domain names are not taken: tokens name none.
+fn tenant(text: &str) -> Result<String, Flaw> {
+    if is_uuid(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        let remedy = "write the tenant's id, such as \"3f2504e0-4f89-11d3-9a0c-0305e82c3301\"";
+        Err(Flaw::new(format!("{} is not a UUID", quoted(text)), remedy))
+    }
 }
 
 fn scopes(checker: &mut Checker<'_>, raw: Option<Vec<String>>, protocol: Protocol) -> Option<Vec<String>> {

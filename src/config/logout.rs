@@ -12,6 +12,14 @@ use crate::gateway::logout::{FrontChannel, LogoutSettings};
 use crate::gateway::return_to::ReturnTo;
 use crate::oauth::LogoutStyle;
 
+/// In which words the issuer is told, by the names that `logout.style` has for them.
+pub(super) const STYLES: [(&str, LogoutStyle); 4] = [
+    ("auto", LogoutStyle::Auto),
+    ("standard", LogoutStyle::Standard),
+    ("cognito", LogoutStyle::Cognito),
+    ("auth0", LogoutStyle::Auth0),
+];
+
 /// Turns `[logout]` into settings.
 pub(super) fn apply(checker: &mut Checker<'_>, raw: RawLogout, public_url: Option<&Url>) -> LogoutSettings {
     let after = checker.or("logout.after", raw.after, "/".to_owned(), |text| match public_url {
@@ -20,21 +28,13 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawLogout, public_url: Optio
         }),
         None => Ok(text),
     });
-    let words = [("standard", LogoutStyle::Standard), ("cognito", LogoutStyle::Cognito), ("auth0", LogoutStyle::Auth0)];
-    let style = checker.or("logout.style", raw.style, LogoutStyle::Standard, |text| choice(&text, &words));
+    let style = checker.or("logout.style", raw.style, LogoutStyle::Auto, |text| choice(&text, &STYLES));
     let by_form =
         checker.or("logout.method", raw.method, false, |text| choice(&text, &[("get", false), ("post", true)]));
     if by_form && style == LogoutStyle::Cognito {
         let found = "\"post\" goes to no logout of the style \"cognito\"";
         checker.note("logout.method", Flaw::new(found, "leave it out, or write \"get\""));
     }
-    let logout_hint = checker.or("logout.logout_hint", raw.logout_hint, None, |claim| {
-        if claim.is_empty() {
-            Err(Flaw::new("the name is empty", "name a claim, such as \"login_hint\""))
-        } else {
-            Ok(Some(claim))
-        }
-    });
     let wait = checker.span("logout.revoke_after", raw.revoke_after.as_ref(), 60, 1, 600);
     let words = [("after", Revocation::AfterLogout(style, wait)), ("before", Revocation::Now)];
     let order =
@@ -45,7 +45,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawLogout, public_url: Optio
         style,
         by_form,
         id_token_hint: raw.id_token_hint.unwrap_or(true),
-        logout_hint,
+        logout_hint: raw.logout_hint,
         revocation: if raw.revoke.unwrap_or(true) { order } else { Revocation::Never },
         clear_site_data: clear_site_data(checker, &raw.clear_site_data),
         front_channel: checker

@@ -11,6 +11,7 @@ mod issuer;
 mod ledger;
 mod logout;
 mod problem;
+mod profile;
 mod reader;
 mod requests;
 mod routes;
@@ -29,6 +30,7 @@ use url::Url;
 
 use self::problem::{Flaw, quoted};
 pub use self::problem::{Problem, Problems};
+pub use self::profile::{practice, values};
 use crate::admin::AdminSettings;
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
@@ -37,7 +39,7 @@ use crate::gateway::logout::LogoutSettings;
 use crate::gateway::route::{Access, RouteToken, Trust};
 use crate::identity::Identity;
 use crate::ledger::redis::RedisSettings;
-use crate::oauth::{Client, Issuer, PlainHttp};
+use crate::oauth::{Authority, Client};
 use crate::proxy::Limits;
 use crate::session::cookies::{CookieNames, SameSite};
 use crate::session::keyring::KeyRing;
@@ -63,10 +65,8 @@ pub struct Config {
     pub drain: Duration,
     /// Threads that serve; none means one per core.
     pub workers: Option<usize>,
-    /// The issuer, letter by letter as the file has it.
-    pub issuer: Issuer,
-    /// Whether the issuer may be spoken to in clear text.
-    pub plain_http: PlainHttp,
+    /// The issuer, letter by letter as the file has it, and how it is reached.
+    pub authority: Authority,
     /// A file with further roots of trust (PEM), for the issuer's certificate.
     pub issuer_ca: Option<PathBuf>,
     /// What is shown to the issuer where it asks for a certificate.

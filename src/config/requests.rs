@@ -6,7 +6,15 @@ use url::Url;
 use super::problem::{Flaw, quoted};
 use super::rules::Checker;
 use super::value::choice;
-use crate::oauth::{Par, RequestOptions, ResponseMode};
+use crate::oauth::{Consent, OfflineAccess, Par, RequestOptions, ResponseMode};
+
+/// When people are asked for their consent, by the names that `issuer.consent` has for it.
+pub(super) const CONSENTS: [(&str, Option<Consent>); 4] = [
+    ("auto", None),
+    ("offline", Some(Consent::Offline)),
+    ("always", Some(Consent::Always)),
+    ("never", Some(Consent::Never)),
+];
 
 /// The keys of `[issuer]` that are looked at here.
 pub(super) struct RawRequests {
@@ -17,6 +25,8 @@ pub(super) struct RawRequests {
     pub(super) audience: Option<String>,
     pub(super) claims_request: Option<String>,
     pub(super) response_mode: Option<String>,
+    pub(super) offline_access: Option<String>,
+    pub(super) consent: Option<String>,
 }
 
 /// Turns the keys into settings. `can_sign`: there is a key to sign with.
@@ -40,6 +50,7 @@ pub(super) fn apply(
         let flaw = Flaw::new(found, "write \"query\", or an https address in server.public_url");
         checker.note("issuer.response_mode", flaw);
     }
+    let offline = [("auto", OfflineAccess::Auto), ("always", OfflineAccess::Always), ("never", OfflineAccess::Never)];
     RequestOptions {
         par: checker.or("issuer.par", raw.par, Par::Auto, |text| choice(&text, &pars)),
         jar,
@@ -49,6 +60,9 @@ pub(super) fn apply(
         claims: checker.or("issuer.claims_request", raw.claims_request, None, |text| claims(&text).map(Some)),
         later: Vec::new(),
         response_mode,
+        offline_access: checker
+            .or("issuer.offline_access", raw.offline_access, OfflineAccess::Auto, |text| choice(&text, &offline)),
+        consent: checker.or("issuer.consent", raw.consent, None, |text| choice(&text, &CONSENTS)),
     }
 }
 

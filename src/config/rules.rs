@@ -19,7 +19,7 @@ use super::value::{
     Sources, canonical_path, choice, count, foreign_origin, hsts, is_clear_text, is_this_machine, listen_address,
     network, site_url, size, span,
 };
-use super::{Config, admin, issuer, ledger, logout, routes, session};
+use super::{Config, admin, issuer, ledger, logout, profile, routes, session};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::headers::TransportSecurity;
@@ -66,6 +66,12 @@ pub(super) fn apply(
     let logout = logout::apply(&mut checker, raw.logout, public_url);
     let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
     let log = checker.log(&raw.log);
+    if let Some(issuer) = &issuer
+        && let Some(provider) = issuer.authority.known_provider()
+    {
+        let advice = provider.advice(&profile::practice(&issuer.authority, &issuer.client, &logout));
+        checker.warnings.extend(advice.iter().map(ToString::to_string));
+    }
     let Checker { findings, warnings, .. } = checker;
     match (findings.finish(), server, issuer, session, ledger, cross_origin) {
         (None, Some(server), Some(issuer), Some(session), Some(ledger), Some(cross_origin)) => Ok(Config {
@@ -78,8 +84,7 @@ pub(super) fn apply(
             limits: server.limits,
             drain: server.drain,
             workers: server.workers,
-            issuer: issuer.identifier,
-            plain_http: issuer.plain_http,
+            authority: issuer.authority,
             issuer_ca: issuer.ca_file,
             issuer_identity: issuer.identity,
             keys: session.keys,

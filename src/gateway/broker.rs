@@ -28,7 +28,7 @@ use super::route::Errand;
 use crate::clock::Timestamp;
 use crate::ledger::Key;
 use crate::ledger::protocol::{Ending, Newest};
-use crate::oauth::{Client, TargetId};
+use crate::oauth::{Client, Issuer, TargetId};
 use crate::session::vault::Vault;
 use crate::session::{Session, SessionId};
 
@@ -65,6 +65,7 @@ pub struct Broker {
     vault: Arc<Vault>,
     client: Arc<Client>,
     policy: RefreshPolicy,
+    issuer: Issuer,
     /// Made once: requests look it up.
     everyone: Key,
     health: Health,
@@ -93,14 +94,15 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker that refreshes as `client`, all of whose sessions lie under the key `everyone`.
-    pub fn new(seams: Seams, vault: Arc<Vault>, client: Arc<Client>, policy: RefreshPolicy, everyone: Key) -> Self {
+    /// A broker that refreshes as `client` of `issuer`, as that is configured.
+    pub fn new(seams: Seams, vault: Arc<Vault>, client: Arc<Client>, policy: RefreshPolicy, issuer: Issuer) -> Self {
         Self {
             seams,
             vault,
             client,
             policy,
-            everyone,
+            everyone: Key::everyone(issuer.as_str()),
+            issuer,
             health: Health::default(),
             flights: Mutex::default(),
             opened: Opened::default(),

@@ -6,6 +6,7 @@
 //! ends nothing, also not that of the browser it comes from: nobody could tell who has sent it.
 
 use http::request::Parts;
+use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
 use super::logout::FrontChannel;
@@ -14,7 +15,7 @@ use super::{AuthorizationServerMetadata, Gateway};
 use crate::ledger::protocol::EndReason;
 use crate::ledger::tombstone::Tombstone;
 use crate::ledger::{Key, StoreError};
-use crate::oauth::LoginTransaction;
+use crate::oauth::{Issuer, LoginTransaction};
 use crate::session::Session;
 
 /// A longer name is none of a session.
@@ -27,10 +28,8 @@ impl Gateway {
             tracing::warn!("a front-channel logout cannot be read: the issuer's metadata is not known yet");
             return Refusal::IssuerUnavailable(std::time::Duration::from_secs(2)).answer(request, prefix);
         };
-        let issuer = metadata.issuer.as_str();
-        let accepts_sid_alone = self.settings.logout.front_channel == FrontChannel::SidOnly;
-        if let Some(sid) = Named::read(request.uri.query().unwrap_or_default()).session_of(issuer, accepts_sid_alone) {
-            match self.end_registered(Key::issuer_session(issuer, &sid)).await {
+        if let Some((issuer, sid)) = Named::read(request.uri.query().unwrap_or_default()).session() {
+            match self.end_named(&metadata, issuer.as_deref(), &sid).await {
                 Ok(true) => tracing::info!(target: "audit", event = "logout.frontchannel"),
                 Ok(false) => {
                     tracing::info!("a front-channel logout names a session that nobody has here; it ends nothing")
@@ -44,6 +43,48 @@ impl Gateway {
             tracing::info!("a front-channel logout names no session of the issuer; it ends nothing");
         }
         reply::framed(&ancestors(&metadata))
+    }
+
+    /// Ends the session of this name, and says whether there is one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    async fn end_named(
+        &self,
+        metadata: &AuthorizationServerMetadata,
+        issuer: Option<&str>,
+        sid: &str,
+    ) -> Result<bool, StoreError> {
+        let issuer = match (issuer, self.settings.logout.front_channel) {
+            (Some(iss), _) => metadata.issuer_named(iss),
+            (None, FrontChannel::SidOnly) if metadata.tenants.is_some() => self.tenant_of(sid).await?,
+            (None, FrontChannel::SidOnly) => Some(metadata.issuer.clone()),
+            (None, FrontChannel::On | FrontChannel::Off) => None,
+        };
+        match issuer {
+            Some(issuer) => self.end_registered(Key::issuer_session(issuer.as_str(), sid)).await,
+            None => Ok(false),
+        }
+    }
+
+    /// The tenant's issuer whose session this is, if a login has noted it.
+    ///
+    /// # Errors
+    /// If the ledger cannot be asked.
+    async fn tenant_of(&self, sid: &str) -> Result<Option<Issuer>, StoreError> {
+        let place = self.tenant_place(sid);
+        let sealed = self.seams.ledger.left(place).await?;
+        Ok(sealed.and_then(|sealed| self.vault.open_aside(&place, &sealed, self.seams.clock.now())))
+    }
+
+    /// Where a login notes which tenant a session is of: a page of the issuer that names the session alone does not say.
+    fn tenant_place(&self, sid: &str) -> [u8; 32] {
+        Sha256::new()
+            .chain_update("tenant of an issuer's session ")
+            .chain_update(Sha256::digest(self.settings.roster.issuer.as_str()))
+            .chain_update(sid)
+            .finalize()
+            .into()
     }
 
     /// Ends what is registered under `key`, and says whether anything is. It may be repeated.
@@ -67,7 +108,13 @@ impl Gateway {
         let identity = &session.identity;
         match (self.settings.logout.front_channel, identity.issuer_session.as_deref()) {
             (FrontChannel::On | FrontChannel::SidOnly, Some(sid)) => {
-                let key = Key::issuer_session(identity.original.issuer.as_str(), sid);
+                let issuer = &identity.original.issuer;
+                if *issuer != self.settings.roster.issuer {
+                    let (place, now) = (self.tenant_place(sid), self.seams.clock.now());
+                    let sealed = self.vault.seal_aside(&place, issuer, &*self.seams.random, now);
+                    self.seams.ledger.leave(place, sealed, session.ends).await?;
+                }
+                let key = Key::issuer_session(issuer.as_str(), sid);
                 self.seams.ledger.register(key, identity.issued_at, session.ends).await
             }
             (FrontChannel::Off, _) | (FrontChannel::On | FrontChannel::SidOnly, None) => Ok(()),
@@ -107,10 +154,10 @@ impl Named {
         named
     }
 
-    /// The session of `issuer` that is named (section 2: `iss` and `sid` come together).
-    fn session_of(self, issuer: &str, accepts_sid_alone: bool) -> Option<String> {
-        let is_of_issuer = self.issuer.map_or(accepts_sid_alone, |iss| iss == issuer);
-        self.session.filter(|sid| is_of_issuer && !self.repeated && sid.len() <= MAX_SID)
+    /// The session that is named, and its issuer (section 2: `iss` and `sid` come together).
+    fn session(self) -> Option<(Option<String>, String)> {
+        let sid = self.session.filter(|sid| !self.repeated && sid.len() <= MAX_SID)?;
+        Some((self.issuer, sid))
     }
 }
 
@@ -119,25 +166,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_named_by_both_or_where_allowed_by_its_sid() {
+    fn a_session_is_named_once_or_not_at_all() {
         // FCL-2-04
-        let named = |query: &str, alone| Named::read(query).session_of("https://as.test", alone);
+        let named = |query: &str| Named::read(query).session();
         let both = "tenant=1&sid=s-1&iss=https%3A%2F%2Fas.test";
-        for alone in [false, true] {
-            assert_eq!(named(both, alone).as_deref(), Some("s-1"));
-            for query in [
-                "",
-                "iss=https://as.test",
-                "sid=s-1&iss=https://as.test/",
-                "sid=s-1&iss=https://other.test",
-                "sid=&iss=https://as.test",
-                "sid=s-1&sid=s-2&iss=https://as.test",
-                "sid=s-1&iss=https://as.test&iss=https://as.test",
-                &format!("sid={}&iss=https://as.test", "x".repeat(1025)),
-            ] {
-                assert_eq!(named(query, alone), None, "{query}");
-            }
+        assert_eq!(named(both), Some((Some("https://as.test".to_owned()), "s-1".to_owned())));
+        for query in [
+            "",
+            "iss=https://as.test",
+            "sid=&iss=https://as.test",
+            "sid=s-1&sid=s-2&iss=https://as.test",
+            "sid=s-1&iss=https://as.test&iss=https://as.test",
+            &format!("sid={}&iss=https://as.test", "x".repeat(1025)),
+        ] {
+            assert_eq!(named(query), None, "{query}");
         }
-        assert_eq!((named("sid=s-1", false), named("sid=s-1", true).as_deref()), (None, Some("s-1")));
+        assert_eq!(named("sid=s-1"), Some((None, "s-1".to_owned())));
     }
 }

@@ -41,7 +41,7 @@ pub struct LogoutSettings {
     pub by_form: bool,
     /// Whether it is sent the ID token.
     pub id_token_hint: bool,
-    /// The claim whose value it is sent as `logout_hint`, if any.
+    /// The claim whose value it is sent as `logout_hint`: empty for none, and none for what the product needs.
     pub logout_hint: Option<String>,
     /// When tokens are revoked there.
     pub revocation: Revocation,
@@ -214,7 +214,8 @@ impl Gateway {
         let metadata = self.seams.server.metadata().await.ok()?;
         let (settings, random) = (&self.settings.logout, &*self.seams.random);
         let state = if EndSession::returns_state(&metadata, settings.style) { random.token() } else { String::new() };
-        let hint = settings.logout_hint.as_deref().and_then(|claim| text_claim(session, claim));
+        let claim = settings.logout_hint.as_deref().or(metadata.provider.and_then(|provider| provider.logout_hint));
+        let hint = claim.filter(|claim| !claim.is_empty()).and_then(|claim| text_claim(session, claim));
         let told = LogoutWishes {
             id_token_hint: session.grant.id_token.as_ref().filter(|_| settings.id_token_hint),
             logout_hint: hint.as_deref(),

@@ -62,7 +62,7 @@ use self::roster::{Roster, RosterPolicy};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
 pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
-use crate::ledger::{Key, Ledger};
+use crate::ledger::Ledger;
 use crate::oauth::{
     self, AccessToken, AuthorizationServerMetadata, Client, JwkSet, Proofs, RefreshToken, ResponseMode, TokenHint,
 };
@@ -277,9 +277,8 @@ impl Gateway {
     /// A gateway with these settings and seams; `vault` opens and seals its sessions.
     pub fn new(seams: Seams, settings: Settings, vault: Vault) -> Arc<Self> {
         let vault = Arc::new(vault);
-        let everyone = Key::everyone(settings.roster.issuer.as_str());
         let (client, refresh) = (Arc::clone(&settings.client), settings.refresh.clone());
-        let broker = Broker::new(seams.clone(), Arc::clone(&vault), client, refresh, everyone);
+        let broker = Broker::new(seams.clone(), Arc::clone(&vault), client, refresh, settings.roster.issuer.clone());
         let site = settings.public_url.origin().ascii_serialization();
         let by = &settings.client;
         let roster = Arc::new(Roster::new(

@@ -38,7 +38,7 @@ use crate::session::{Session, SessionPolicy};
 pub struct RosterPolicy {
     /// Whether sessions are entered at all. It costs writes to the ledger.
     pub kept: bool,
-    /// The issuer of all its sessions.
+    /// The issuer of all its sessions, or the server that is one issuer for each tenant.
     pub issuer: Issuer,
 }
 
@@ -123,11 +123,11 @@ impl Roster {
     fn note(self: &Arc<Self>, session: &Session, headers: &HeaderMap, seen: Timestamp, attempts: u32) {
         // Plain OAuth knows no persons.
         let Some(subject) = session.identity.original.subject.clone() else { return };
-        let sid = session.identity.issuer_session.as_deref();
+        let (issuer, sid) = (session.identity.original.issuer.as_str(), session.identity.issuer_session.as_deref());
         let line = Line {
             id: session.id,
             device: Device::of(headers),
-            issuer_session: sid.map(|sid| Key::issuer_session(self.policy.issuer.as_str(), sid)),
+            issuer_session: sid.map(|sid| Key::issuer_session(issuer, sid)),
             issued_at: session.identity.issued_at,
             since: session.established,
             seen,

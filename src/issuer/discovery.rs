@@ -10,13 +10,11 @@ use tokio::time::sleep;
 
 use super::transport::Transport;
 use crate::gateway::Unavailable;
-use crate::oauth::{self, AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp, Protocol};
+use crate::oauth::{self, Authority, AuthorizationServerMetadata, JwkSet};
 
 #[derive(Debug)]
 pub(super) struct Discovery {
-    issuer: Issuer,
-    protocol: Protocol,
-    plain_http: PlainHttp,
+    authority: Authority,
     metadata: ArcSwapOption<AuthorizationServerMetadata>,
     keys: ArcSwapOption<JwkSet>,
     /// When a fetch was last tried: one at a time, and not too often. Held while fetching, so that those who come
@@ -35,11 +33,9 @@ const FRESH: Duration = Duration::from_secs(600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 impl Discovery {
-    pub(super) fn new(issuer: Issuer, protocol: Protocol, plain_http: PlainHttp) -> Self {
+    pub(super) fn new(authority: Authority) -> Self {
         Self {
-            issuer,
-            protocol,
-            plain_http,
+            authority,
             metadata: ArcSwapOption::empty(),
             keys: ArcSwapOption::empty(),
             metadata_tried: Mutex::default(),
@@ -47,12 +43,20 @@ impl Discovery {
         }
     }
 
-    pub(super) async fn keep_fresh(&self, transport: &Transport) {
-        let mut pause = PAUSE;
+    pub(super) async fn keep_fresh(
+        &self,
+        transport: &Transport,
+        tell: impl Fn(&AuthorizationServerMetadata) + Send + Sync,
+    ) {
+        let (mut pause, mut told) = (PAUSE, None);
         loop {
             let found = self.fetch_metadata(transport).await;
             let wait = match &found {
                 Ok(metadata) => {
+                    if told.as_ref() != Some(metadata) {
+                        tell(metadata);
+                        told = Some(Arc::clone(metadata));
+                    }
                     if let Err(error) = self.fetch_keys(transport, metadata).await {
                         tracing::warn!(%error, "the issuer's keys cannot be read; the known ones stay in use");
                     }
@@ -108,26 +112,33 @@ impl Discovery {
     }
 
     /// Fetches the metadata and puts it to use; a failure leaves the last good one there, and a line in the log.
-    async fn fetch_metadata(&self, transport: &Transport) -> Result<Arc<AuthorizationServerMetadata>, Problem> {
+    async fn fetch_metadata(&self, transport: &Transport) -> Result<Arc<AuthorizationServerMetadata>, DocumentError> {
         let metadata = self.read_metadata(transport).await.inspect_err(|error| {
-            tracing::warn!(issuer = self.issuer.as_str(), %error, "the issuer's metadata cannot be read");
+            tracing::warn!(issuer = self.authority.issuer.as_str(), %error, "the issuer's metadata cannot be read");
         })?;
         self.metadata.store(Some(Arc::clone(&metadata)));
         Ok(metadata)
     }
 
-    async fn read_metadata(&self, transport: &Transport) -> Result<Arc<AuthorizationServerMetadata>, Problem> {
-        let mut response = transport.send(AuthorizationServerMetadata::request(&self.issuer)?, DEADLINE).await?;
+    pub(super) async fn read_metadata(
+        &self,
+        transport: &Transport,
+    ) -> Result<Arc<AuthorizationServerMetadata>, DocumentError> {
+        let mut response = transport.send(AuthorizationServerMetadata::request(&self.authority)?, DEADLINE).await?;
         if response.status() == StatusCode::NOT_FOUND {
             // Some servers publish it where RFC 8414 section 3.1 says, and nowhere else.
-            response = transport.send(AuthorizationServerMetadata::oauth_request(&self.issuer)?, DEADLINE).await?;
+            response = transport.send(AuthorizationServerMetadata::oauth_request(&self.authority)?, DEADLINE).await?;
         }
-        let metadata = AuthorizationServerMetadata::read(&self.issuer, self.plain_http, &response)?;
-        metadata.suits(self.protocol)?;
+        let metadata = AuthorizationServerMetadata::read(&self.authority, &response)?;
+        metadata.suits(self.authority.protocol)?;
         Ok(Arc::new(metadata))
     }
 
-    async fn fetch_keys(&self, transport: &Transport, metadata: &AuthorizationServerMetadata) -> Result<(), Problem> {
+    async fn fetch_keys(
+        &self,
+        transport: &Transport,
+        metadata: &AuthorizationServerMetadata,
+    ) -> Result<(), DocumentError> {
         let Some(uri) = &metadata.jwks_uri else { return Ok(()) };
         let response = transport.send(JwkSet::request(uri), DEADLINE).await?;
         self.keys.store(Some(Arc::new(JwkSet::read(&response)?)));
@@ -135,12 +146,14 @@ impl Discovery {
     }
 }
 
-/// Why a document could not be read.
+/// Why a document of the issuer could not be read.
 #[derive(Debug, thiserror::Error)]
-enum Problem {
-    #[error("{0}")]
+pub enum DocumentError {
+    /// It was not to be had.
+    #[error(transparent)]
     Send(#[from] crate::gateway::SendError),
-    #[error("{0}")]
+    /// It is not what it has to be.
+    #[error(transparent)]
     Content(#[from] oauth::Error),
 }
 

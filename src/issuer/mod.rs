@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::discovery::Discovery;
+pub use self::discovery::DocumentError;
 use self::transport::Transport;
 pub use self::transport::TransportError;
 use crate::gateway::{AuthorizationServer, SendError, Unavailable};
 use crate::identity::Identity;
-use crate::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp, Protocol};
+use crate::oauth::{Authority, AuthorizationServerMetadata, JwkSet};
 
 /// The configured issuer.
 #[derive(Debug)]
@@ -26,29 +27,35 @@ pub struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// An issuer that has not been asked anything yet and shall speak `protocol`. `ca_file` holds further roots of trust,
-    /// as PEM; `identity` is shown to it where it asks for a certificate.
+    /// An issuer that has not been asked anything yet. `ca_file` holds further roots of trust, as PEM; `identity` is shown
+    /// to it where it asks for a certificate.
     ///
     /// # Errors
     /// If the roots of trust cannot be read.
     pub fn new(
-        issuer: Issuer,
-        protocol: Protocol,
-        plain_http: PlainHttp,
+        authority: Authority,
         ca_file: Option<&Path>,
         identity: Option<&Identity>,
     ) -> Result<Self, TransportError> {
         Ok(Self {
             transport: Transport::new(ca_file, identity)?,
-            discovery: Discovery::new(issuer, protocol, plain_http),
+            discovery: Discovery::new(authority),
             identity: identity.cloned(),
         })
     }
 
     /// Keeps metadata and keys fresh, for ever: soon after a failure, seldom after a success. The last good ones stay
-    /// in use meanwhile.
-    pub async fn keep_fresh(&self) {
-        self.discovery.keep_fresh(&self.transport).await;
+    /// in use meanwhile. `tell` hears of each metadata that differs from the one before.
+    pub async fn keep_fresh(&self, tell: impl Fn(&AuthorizationServerMetadata) + Send + Sync) {
+        self.discovery.keep_fresh(&self.transport, tell).await;
+    }
+
+    /// Asks for the metadata once, whatever is known already.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub async fn look(&self) -> Result<Arc<AuthorizationServerMetadata>, DocumentError> {
+        self.discovery.read_metadata(&self.transport).await
     }
 }
 

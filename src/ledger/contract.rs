@@ -185,7 +185,7 @@ async fn a_tombstone_is_found_by_lineage_and_only_ever_covers_more(store: Arc<dy
     let issued_at = |seconds| {
         let issued_at = Timestamp::from_secs(seconds);
         let (sid, everyone) = (Key::issuer_session("https://as.test", "s1"), Key::everyone("https://as.test"));
-        Lineage { subject: Some(ada), issuer_session: Some(sid), everyone, issued_at }
+        Lineage { subject: Some(ada), any_tenant: None, issuer_session: Some(sid), everyone, issued_at }
     };
     assert_eq!(there.exhume(&issued_at(51)).await, Ok(None));
     assert_eq!(there.exhume(&issued_at(50)).await, Ok(Some(tombstone(50))));

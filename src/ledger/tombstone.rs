@@ -35,6 +35,9 @@ impl Tombstone {
 pub struct Lineage {
     /// The key of its subject; none with plain OAuth, which knows no persons.
     pub subject: Option<Key>,
+    /// The same by the issuer that is configured, where that is one with tenants and its own issuer is that of a tenant:
+    /// whoever ends sessions by hand knows no tenant.
+    pub any_tenant: Option<Key>,
     /// The key of its session at the issuer, where the ID token named one.
     pub issuer_session: Option<Key>,
     /// The key of all sessions of its issuer.
@@ -46,7 +49,7 @@ pub struct Lineage {
 impl Lineage {
     /// The keys under which a tombstone may cover it.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        self.subject.into_iter().chain(self.issuer_session).chain([self.everyone])
+        self.subject.into_iter().chain(self.any_tenant).chain(self.issuer_session).chain([self.everyone])
     }
 }
 

@@ -452,6 +452,7 @@ mod tests {
         let everyone = Key::everyone("https://as.test");
         let lineage = |issued_at| Lineage {
             subject: Some(ada),
+            any_tenant: None,
             issuer_session: Some(sid),
             everyone,
             issued_at: Timestamp::from_secs(issued_at),

@@ -9,6 +9,7 @@ use super::client::{Client, OFFLINE_ACCESS, OPENID, Proofs, Protocol};
 use super::error::{CallbackFault, Error, presentable};
 use super::metadata::AuthorizationServerMetadata;
 use super::pkce;
+use super::requests::Consent;
 use super::values::{AuthorizationCode, Nonce, RawIdToken, State};
 
 /// What the caller of a login may wish for (OpenID Connect Core section 3.1.2.1). Its values are sent as they are.
@@ -100,15 +101,15 @@ pub(super) fn authorization_request(
         None => parameters,
     };
     let lodged = request.wishes.id_token_hint.as_ref().map(|hint| {
-        let mut parameters = plain_parameters(client, request);
+        let mut parameters = plain_parameters(client, metadata, request);
         parameters.add("id_token_hint", hint.expose());
         finished(parameters)
     });
-    let parameters = finished(plain_parameters(client, request));
+    let parameters = finished(plain_parameters(client, metadata, request));
     AuthorizationRequest { endpoint: metadata.authorization_endpoint.url().clone(), parameters, lodged }
 }
 
-fn plain_parameters(client: &Client, request: &Request<'_>) -> Parameters {
+fn plain_parameters(client: &Client, metadata: &AuthorizationServerMetadata, request: &Request<'_>) -> Parameters {
     let Request { state, nonce, challenge, scope, wishes } = request;
     let mut parameters = Parameters::default();
     parameters.add("response_type", "code");
@@ -130,9 +131,19 @@ fn plain_parameters(client: &Client, request: &Request<'_>) -> Parameters {
     for (name, value) in client.extra_params.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
         parameters.add(name, value);
     }
+    // What the product needs comes last, so that a wish or the configuration goes before it.
+    for (name, value) in metadata.provider.iter().flat_map(|provider| provider.params) {
+        parameters.add(name, value);
+    }
     let has = |wanted: &str| scope.split(' ').any(|it| it == wanted);
-    if has(OPENID) && has(OFFLINE_ACCESS) {
-        // OpenID Connect Core section 11. It comes last, so that a wish or the configuration goes before it.
+    let needed = metadata.provider.and_then(|provider| provider.consent);
+    let asks_consent = match client.requests.consent.or(needed) {
+        // OpenID Connect Core section 11.
+        None | Some(Consent::Offline) => has(OPENID) && has(OFFLINE_ACCESS),
+        Some(Consent::Always) => true,
+        Some(Consent::Never) => false,
+    };
+    if asks_consent {
         parameters.add("prompt", "consent");
     }
     parameters

@@ -9,7 +9,8 @@ use url::form_urlencoded;
 use super::client_key::ClientKeys;
 use super::endpoint::Endpoint;
 use super::metadata::AuthorizationServerMetadata;
-use super::requests::RequestOptions;
+use super::provider::Offline;
+use super::requests::{OfflineAccess, RequestOptions};
 use super::values::{ClientId, ClientSecret};
 use crate::clock::Timestamp;
 use crate::secret::Random;
@@ -129,17 +130,37 @@ const USUAL: [&str; 3] = ["profile", "email", OFFLINE_ACCESS];
 
 impl Client {
     /// The scopes that a login asks for: the configured ones, or else `profile`, `email` and `offline_access` where the
-    /// server announces them; with OpenID Connect `openid` comes first in any case (OpenID Connect Core section 3.1.2.1).
+    /// server announces them or, the last, as its product is known to need it; with OpenID Connect `openid` comes first in
+    /// any case (OpenID Connect Core section 3.1.2.1).
     pub fn requested_scopes(&self, metadata: &AuthorizationServerMetadata) -> Vec<String> {
-        let announced = || {
+        let usual = || {
             let known = metadata.scopes_supported.iter().flatten();
-            known.filter(|it| USUAL.contains(&it.as_str())).cloned().collect()
+            let mut scopes: Vec<String> = known.filter(|it| USUAL.contains(&it.as_str())).cloned().collect();
+            if let Some(offline) = self.asks_offline_access(metadata) {
+                scopes.retain(|it| it != OFFLINE_ACCESS);
+                scopes.extend(offline.then(|| OFFLINE_ACCESS.to_owned()));
+            }
+            scopes
         };
-        let mut scopes: Vec<String> = self.scopes.clone().unwrap_or_else(announced);
+        let mut scopes: Vec<String> = self.scopes.clone().unwrap_or_else(usual);
         if self.protocol == Protocol::OpenIdConnect && !scopes.iter().any(|it| it == OPENID) {
             scopes.insert(0, OPENID.to_owned());
         }
         scopes
+    }
+
+    /// Whether `offline_access` is asked for; none where what the server announces decides.
+    fn asks_offline_access(&self, metadata: &AuthorizationServerMetadata) -> Option<bool> {
+        let wanted = || match metadata.provider?.offline {
+            Offline::Announced => None,
+            Offline::Needed(_) => Some(true),
+            Offline::Unwanted(_) => Some(false),
+        };
+        match self.requests.offline_access {
+            OfflineAccess::Auto => wanted(),
+            OfflineAccess::Always => Some(true),
+            OfflineAccess::Never => Some(false),
+        }
     }
 
     /// The scope parameter of a login that asks for `more` besides, and for all that later tokens need.

@@ -48,6 +48,12 @@ impl Endpoint {
         Ok(Self { text: text.to_owned(), url, uri })
     }
 
+    /// The same endpoint, to be asked at another address.
+    pub(super) fn reached_at(self, other: &str, plain_http: PlainHttp) -> Result<Self, InvalidEndpoint> {
+        let other = Self::parse(other, plain_http)?;
+        Ok(Self { text: self.text, ..other })
+    }
+
     /// The address as text, letter by letter as the server wrote it.
     pub fn as_str(&self) -> &str {
         &self.text

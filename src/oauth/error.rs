@@ -120,18 +120,36 @@ pub enum CallbackFault {
 pub struct Misbehaviour {
     what: Cow<'static, str>,
     retry_after: Option<Duration>,
-    clocks: bool,
+    about: About,
+}
+
+/// What the cause may be besides the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Itself,
+    Clocks,
+    Admission,
 }
 
 impl Misbehaviour {
     /// Whether it may be this machine's clock that is wrong.
     pub const fn is_about_clocks(&self) -> bool {
-        self.clocks
+        matches!(self.about, About::Clocks)
+    }
+
+    /// Whether the server is in order, and it is somebody whom configuration does not admit.
+    pub const fn is_about_admission(&self) -> bool {
+        matches!(self.about, About::Admission)
     }
 
     /// The same, with a hint that clocks may differ.
     pub(super) fn about_clocks(self) -> Self {
-        Self { what: format!("{}; compare this machine's clock", self.what).into(), clocks: true, ..self }
+        Self { what: format!("{}; compare this machine's clock", self.what).into(), about: About::Clocks, ..self }
+    }
+
+    /// The same about somebody who is not admitted.
+    pub(super) fn about_admission(self) -> Self {
+        Self { about: About::Admission, ..self }
     }
 
     /// The same, by a server that asks to be left alone for a while.
@@ -142,13 +160,13 @@ impl Misbehaviour {
 
 impl From<&'static str> for Misbehaviour {
     fn from(what: &'static str) -> Self {
-        Self { what: what.into(), retry_after: None, clocks: false }
+        Self { what: what.into(), retry_after: None, about: About::Itself }
     }
 }
 
 impl From<String> for Misbehaviour {
     fn from(what: String) -> Self {
-        Self { what: what.into(), retry_after: None, clocks: false }
+        Self { what: what.into(), retry_after: None, about: About::Itself }
     }
 }
 

@@ -9,7 +9,8 @@ use super::jwks::JwkSet;
 use super::jws::Algorithm;
 use super::jwt::{Jwt, Rules};
 use super::metadata::AuthorizationServerMetadata;
-use super::values::{AccessToken, Nonce, RawIdToken};
+use super::tenants::Tid;
+use super::values::{AccessToken, Issuer, Nonce, RawIdToken};
 use crate::clock::Timestamp;
 use crate::secret::constant_time_eq;
 
@@ -17,6 +18,7 @@ use crate::secret::constant_time_eq;
 /// between a login and a refresh.
 pub(super) struct IdToken {
     claims: Document,
+    issuer: Issuer,
     subject: String,
     issued_at: Timestamp,
     auth_time: Option<Timestamp>,
@@ -56,13 +58,19 @@ impl IdToken {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let kinds = [None, Some("JWT")];
-        let token = Jwt::verify(raw.expose(), &Rules { name: "ID token", kinds: &kinds, client, metadata, keys, now })?;
+        let rules = Rules { name: "ID token", kinds: &kinds, tid: Tid::Required, client, metadata, keys, now };
+        let token = Jwt::verify(raw.expose(), &rules)?;
         let subject = token.subject()?.ok_or_else(|| token.claims.fault("sub", "is absent"))?;
-        let Jwt { claims, algorithm, issued_at, .. } = token;
+        let Jwt { claims, issuer, algorithm, issued_at, .. } = token;
         examine_access_token_hash(&claims, algorithm, access_token)?;
         let auth_time = claims.moment("auth_time")?;
         let nonce = claims.text("nonce")?.map(|it| Nonce::new(it.to_owned()));
-        Ok(Self { claims, subject, issued_at, auth_time, nonce })
+        Ok(Self { claims, issuer, subject, issued_at, auth_time, nonce })
+    }
+
+    /// Whose it is: the server's own issuer, or that of one tenant.
+    pub(super) const fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     pub(super) fn subject(&self) -> &str {

@@ -16,12 +16,15 @@ pub struct JwkSet {
     keys: Vec<SigningKey>,
 }
 
+/// A key that signatures are verified with.
 #[derive(Clone, Debug)]
-struct SigningKey {
+pub(super) struct SigningKey {
     id: Option<String>,
     kind: KeyKind,
     /// The one algorithm that the key is for, if it says.
     algorithm: Option<Algorithm>,
+    /// The issuer that it is for, if it says: servers with tenants have keys that not all of them may use.
+    issuer: Option<String>,
     material: DecodingKey,
 }
 
@@ -58,16 +61,25 @@ impl JwkSet {
 
     /// The keys that may have made a signature, likeliest first: those of the name that the token gives, then those
     /// without a name (OpenID Connect Core section 10.1).
-    pub(super) fn suitable(&self, algorithm: Algorithm, id: Option<&str>) -> impl Iterator<Item = &DecodingKey> {
+    pub(super) fn suitable(&self, algorithm: Algorithm, id: Option<&str>) -> impl Iterator<Item = &SigningKey> {
         let suits =
             move |key: &&SigningKey| key.kind == algorithm.key_kind() && key.algorithm.is_none_or(|it| it == algorithm);
         let named = self.keys.iter().filter(move |key| key.id.is_some() && (id.is_none() || key.id.as_deref() == id));
         let nameless = self.keys.iter().filter(|key| key.id.is_none());
-        named.chain(nameless).filter(suits).map(|key| &key.material)
+        named.chain(nameless).filter(suits)
     }
 }
 
 impl SigningKey {
+    pub(super) const fn material(&self) -> &DecodingKey {
+        &self.material
+    }
+
+    /// The issuer that it is for, if it says.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
     fn read(jwk: &Value) -> Option<Self> {
         let text = |member: &str| jwk.get(member).and_then(Value::as_str);
         let verifies = |operations: &Value| {
@@ -99,7 +111,8 @@ impl SigningKey {
             None => None,
             Some(name) => Some(Algorithm::named(name)?),
         };
-        Some(Self { id: text("kid").map(str::to_owned), kind, algorithm, material: material.ok()? })
+        let owned = |member: &str| text(member).map(str::to_owned);
+        Some(Self { id: owned("kid"), kind, algorithm, issuer: owned("issuer"), material: material.ok()? })
     }
 }
 

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::document::Document;
 use super::error::{Error, Misbehaviour};
-use super::jwks::JwkSet;
+use super::jwks::{JwkSet, SigningKey};
 
 /// An algorithm that signatures are accepted from: asymmetric ones only.
 ///
@@ -143,20 +143,18 @@ impl<'a> Jws<'a> {
         self.kind.as_deref()
     }
 
-    /// The payload, if one of the keys verifies the signature.
+    /// The payload, if one of the keys verifies the signature, and that key.
     ///
     /// # Errors
     /// [`Error::UnknownKey`] if none does.
-    pub(super) fn verify(&self, keys: &JwkSet) -> Result<Vec<u8>, Error> {
-        let verifies = |key: &jsonwebtoken::DecodingKey| {
+    pub(super) fn verify<'k>(&self, keys: &'k JwkSet) -> Result<(Vec<u8>, &'k SigningKey), Error> {
+        let verifies = |key: &&SigningKey| {
             let algorithm = self.algorithm.for_verifier();
-            jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), key, algorithm).unwrap_or(false)
+            let (signature, signed) = (self.signature, self.signed.as_bytes());
+            jsonwebtoken::crypto::verify(signature, signed, key.material(), algorithm).unwrap_or(false)
         };
-        if keys.suitable(self.algorithm, self.key_id.as_deref()).take(MAX_TRIES).any(verifies) {
-            Ok(self.payload.clone())
-        } else {
-            Err(Error::UnknownKey)
-        }
+        let key = keys.suitable(self.algorithm, self.key_id.as_deref()).take(MAX_TRIES).find(verifies);
+        key.map(|key| (self.payload.clone(), key)).ok_or(Error::UnknownKey)
     }
 }
 
@@ -203,7 +201,10 @@ mod tests {
         for (key, alg) in Key::all() {
             let keys = JwkSet::of(&[key.jwk("k", None)]);
             let token = key.sign(&serde_json::json!({ "alg": alg, "kid": "k" }), &serde_json::json!({ "a": 1 }));
-            let verify = |token: &str| Jws::parse("ID token", token).expect("parses").verify(&keys);
+            let verify = |token: &str| {
+                let jws = Jws::parse("ID token", token).expect("parses");
+                jws.verify(&keys).map(|(payload, _)| payload)
+            };
             assert_eq!(verify(&token).expect("verifies"), br#"{"a":1}"#, "{alg}");
             let (signed, signature) = token.rsplit_once('.').expect("has parts");
             assert_eq!(verify(&format!("{signed}.")), Err(Error::UnknownKey), "{alg}");

@@ -10,11 +10,15 @@ use super::error::{Error, Misbehaviour, presentable};
 use super::jwks::JwkSet;
 use super::jws::{Algorithm, Jws};
 use super::metadata::AuthorizationServerMetadata;
+use super::tenants::{Tid, key_is_for};
+use super::values::Issuer;
 use crate::clock::Timestamp;
 
 /// A JWT whose signature, issuer, audience and times are in order.
 pub(super) struct Jwt {
     pub(super) claims: Document,
+    /// Whose it is: the server's own issuer, or that of one tenant.
+    pub(super) issuer: Issuer,
     pub(super) algorithm: Algorithm,
     pub(super) issued_at: Timestamp,
     /// From this moment on it is refused.
@@ -24,6 +28,7 @@ pub(super) struct Jwt {
 /// A JWT whose signature, issuer and audience are in order; of its times nothing has been said.
 pub(super) struct SignedClaims {
     pub(super) claims: Document,
+    issuer: Issuer,
     algorithm: Algorithm,
 }
 
@@ -33,6 +38,8 @@ pub(super) struct Rules<'a> {
     pub(super) name: &'static str,
     /// The `typ` that are accepted, in whatever case; none stands for a header without one.
     pub(super) kinds: &'a [Option<&'static str>],
+    /// Whether it has to name its tenant, where the server has tenants.
+    pub(super) tid: Tid,
     pub(super) client: &'a Client,
     pub(super) metadata: &'a AuthorizationServerMetadata,
     pub(super) keys: &'a JwkSet,
@@ -52,7 +59,7 @@ impl SignedClaims {
     /// # Errors
     /// [`Error::UnknownKey`] if no key verifies the signature; [`Error::IssuerMisbehaved`] with what is wrong.
     pub(super) fn verify(raw: &str, announced: &[String], rules: &Rules<'_>) -> Result<Self, Error> {
-        let Rules { name, kinds, client, metadata, keys, now: _ } = *rules;
+        let Rules { name, kinds, client, metadata, keys, .. } = *rules;
         let jws = Jws::parse(name, raw)?;
         // ID tokens, logout tokens, access tokens and the like are not one another (RFC 8725 section 3.11).
         let is_accepted = |kind: &Option<&str>| match (kind, jws.kind()) {
@@ -67,12 +74,11 @@ impl SignedClaims {
         if !announced.iter().any(|it| Algorithm::named(it) == Some(jws.algorithm())) {
             return Err(Misbehaviour::from(format!("{name}: alg is none of those that the metadata announces")).into());
         }
-        let claims = Document::read(name, &jws.verify(keys)?)?;
-        if claims.required_text("iss")? != metadata.issuer.as_str() {
-            return Err(claims.fault("iss", "is another issuer").into());
-        }
+        let (payload, key) = jws.verify(keys)?;
+        let claims = Document::read(name, &payload)?;
+        let issuer = examine_issuer(&claims, metadata, rules.tid, key.issuer())?;
         examine_audience(&claims, client)?;
-        Ok(Self { claims, algorithm: jws.algorithm() })
+        Ok(Self { claims, issuer, algorithm: jws.algorithm() })
     }
 }
 
@@ -83,9 +89,9 @@ impl Jwt {
     /// [`Error::UnknownKey`] if no key verifies the signature; [`Error::IssuerMisbehaved`] with what is wrong.
     pub(super) fn verify(raw: &str, rules: &Rules<'_>) -> Result<Self, Error> {
         let announced = &rules.metadata.id_token_signing_alg_values_supported;
-        let SignedClaims { claims, algorithm } = SignedClaims::verify(raw, announced, rules)?;
+        let SignedClaims { claims, issuer, algorithm } = SignedClaims::verify(raw, announced, rules)?;
         let (issued_at, refused_from) = examine_times(&claims, rules.client.clock_skew, rules.now)?;
-        Ok(Self { claims, algorithm, issued_at, refused_from })
+        Ok(Self { claims, issuer, algorithm, issued_at, refused_from })
     }
 
     /// The person whom it speaks of, if it speaks of one.
@@ -108,6 +114,28 @@ pub(super) fn examine_validity(claims: &Document, skew: Duration, now: Timestamp
         return Err(claims.fault("nbf", "lies in the future").about_clocks());
     }
     Ok(())
+}
+
+/// Step 2. A server with tenants is one issuer for each, and its keys may be for some of them only.
+fn examine_issuer(
+    claims: &Document,
+    metadata: &AuthorizationServerMetadata,
+    tid: Tid,
+    key_issuer: Option<&str>,
+) -> Result<Issuer, Misbehaviour> {
+    let Some(tenants) = &metadata.tenants else {
+        return match claims.required_text("iss")? {
+            iss if iss == metadata.issuer.as_str() => Ok(metadata.issuer.clone()),
+            _ => Err(claims.fault("iss", "is another issuer")),
+        };
+    };
+    let issuer = tenants.examine(claims, tid)?;
+    match key_issuer {
+        Some(key_issuer) if !key_is_for(key_issuer, &issuer) => {
+            Err(claims.fault("iss", "is not an issuer that the signing key is for"))
+        }
+        Some(_) | None => Ok(issuer),
+    }
 }
 
 /// Steps 3 to 5: for us, and for nobody whom we do not trust.

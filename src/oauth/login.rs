@@ -107,7 +107,7 @@ impl LoginTransaction {
         }
         match response.iss() {
             // Many servers send it before they announce it: then it is compared all the same.
-            Some(iss) if iss != self.issuer.as_str() => Err(CallbackFault::IssMismatch),
+            Some(iss) if metadata.issuer_named(iss).is_none() => Err(CallbackFault::IssMismatch),
             None if metadata.authorization_response_iss_parameter_supported || client.requests.require_iss => {
                 Err(CallbackFault::IssMissing)
             }
@@ -185,11 +185,10 @@ impl PendingLogin {
         keys: &JwkSet,
         now: Timestamp,
     ) -> Result<VerifiedLogin, Error> {
-        let issuer = self.issuer.clone();
         match client.protocol {
             Protocol::OAuth => Ok(VerifiedLogin {
                 // An ID token that comes all the same was not asked for: it has no nonce and proves nothing.
-                original: OriginalIdentity { issuer, subject: None, auth_time: None, nonce: None },
+                original: OriginalIdentity { issuer: self.issuer.clone(), subject: None, auth_time: None, nonce: None },
                 sid: None,
                 acr: None,
                 issued_at: now,
@@ -207,7 +206,7 @@ impl PendingLogin {
                 }
                 self.examine_authentication(&token, client, now)?;
                 let original = OriginalIdentity {
-                    issuer,
+                    issuer: token.issuer().clone(),
                     subject: Some(token.subject().to_owned()),
                     auth_time: token.auth_time(),
                     nonce: Some(self.nonce.clone()),
@@ -265,7 +264,7 @@ impl VerifiedLogin {
         &self.original
     }
 
-    /// The authorization server that says so.
+    /// The issuer that says so: where the server has tenants, that of one of them.
     pub const fn issuer(&self) -> &Issuer {
         &self.original.issuer
     }

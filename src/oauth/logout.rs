@@ -45,8 +45,10 @@ pub fn revocation_request(
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogoutStyle {
-    /// As OpenID Connect RP-Initiated Logout 1.0 section 2 has it.
+    /// As the product needs it; where that is not known, the standard.
     #[default]
+    Auto,
+    /// As OpenID Connect RP-Initiated Logout 1.0 section 2 has it.
     Standard,
     /// Amazon Cognito: `/logout` with `client_id` and `logout_uri`. It takes none of the standard parameters, although
     /// its metadata lists the address since 2024.
@@ -145,8 +147,10 @@ impl EndSession {
             url.set_path(path);
             url
         };
-        match style {
-            LogoutStyle::Standard => Some((listed?, Wire::Standard)),
+        let of_product = metadata.provider.map(|provider| provider.logout);
+        match if style == LogoutStyle::Auto { of_product.unwrap_or(LogoutStyle::Standard) } else { style } {
+            // No product has it, and it cannot mean itself.
+            LogoutStyle::Auto | LogoutStyle::Standard => Some((listed?, Wire::Standard)),
             LogoutStyle::Cognito => {
                 Some((listed.unwrap_or_else(|| beside_logins("/logout")), Wire::Bare("logout_uri")))
             }

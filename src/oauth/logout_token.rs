@@ -10,6 +10,7 @@ use super::error::Error;
 use super::jwks::JwkSet;
 use super::jwt::{Jwt, Rules};
 use super::metadata::AuthorizationServerMetadata;
+use super::tenants::Tid;
 use super::values::Issuer;
 use crate::clock::Timestamp;
 
@@ -48,7 +49,7 @@ impl LogoutToken {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let kinds: &[_] = if strict_typ { &[Some("logout+jwt")] } else { &[Some("logout+jwt"), Some("JWT"), None] };
-        let token = Jwt::verify(raw, &Rules { name: NAME, kinds, client, metadata, keys, now })?;
+        let token = Jwt::verify(raw, &Rules { name: NAME, kinds, tid: Tid::IfThere, client, metadata, keys, now })?;
         let subject = token.subject()?;
         let claims = &token.claims;
         let issuer_session = claims.text("sid")?.map(str::to_owned);
@@ -63,7 +64,7 @@ impl LogoutToken {
             return Err(claims.fault("nonce", "is there, as only an ID token has it").into());
         }
         Ok(Self {
-            issuer: metadata.issuer.clone(),
+            issuer: token.issuer.clone(),
             jti: claims.required_text("jti")?.to_owned(),
             subject,
             issuer_session,
@@ -72,7 +73,7 @@ impl LogoutToken {
         })
     }
 
-    /// The authorization server that says so.
+    /// The issuer that says so: where the server has tenants, that of one of them.
     pub const fn issuer(&self) -> &Issuer {
         &self.issuer
     }

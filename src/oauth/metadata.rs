@@ -4,17 +4,24 @@ use bytes::Bytes;
 use http::StatusCode;
 use url::Url;
 
+use super::authority::Authority;
 use super::client::Protocol;
 use super::document::Document;
-use super::endpoint::{Endpoint, PlainHttp};
+use super::endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 use super::error::{Error, Misbehaviour};
+use super::provider::Provider;
+use super::tenants::Tenants;
 use super::values::Issuer;
 
 /// What an authorization server says of itself. The fields are open, because configuration may know better.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationServerMetadata {
-    /// The issuer that was asked; the document named it letter by letter.
+    /// The issuer that was asked. The document named it letter by letter, or said that it has tenants.
     pub issuer: Issuer,
+    /// Its tenants, if each is an issuer of its own: tokens are then never of [`issuer`](Self::issuer) itself.
+    pub tenants: Option<Tenants>,
+    /// Which product it is, if that is known.
+    pub provider: Option<&'static Provider>,
     /// Where browsers are sent to log in.
     pub authorization_endpoint: Endpoint,
     /// Where codes and refresh tokens are exchanged.
@@ -70,23 +77,24 @@ pub struct EndpointAliases {
 }
 
 impl AuthorizationServerMetadata {
-    /// The request for the OpenID Connect document of `issuer` (OpenID Connect Discovery 1.0 section 4.1).
+    /// The request for the OpenID Connect document of a server (OpenID Connect Discovery 1.0 section 4.1).
     ///
     /// # Errors
     /// If the issuer identifier is no absolute http or https URL without query and fragment.
-    pub fn request(issuer: &Issuer) -> Result<http::Request<Vec<u8>>, Error> {
-        issuer_url(issuer)?;
+    pub fn request(authority: &Authority) -> Result<http::Request<Vec<u8>>, Error> {
+        let issuer = asked_at(authority);
+        issuer_url(&issuer)?;
         // Text, not URL, surgery: the path is the issuer's own, letter by letter.
         let base = issuer.as_str().strip_suffix('/').unwrap_or(issuer.as_str());
         well_known(&format!("{base}/.well-known/openid-configuration"))
     }
 
-    /// The request for the plain OAuth document of `issuer` (RFC 8414 section 3.1).
+    /// The request for the plain OAuth document of a server (RFC 8414 section 3.1).
     ///
     /// # Errors
     /// As [`request`](Self::request).
-    pub fn oauth_request(issuer: &Issuer) -> Result<http::Request<Vec<u8>>, Error> {
-        let mut url = issuer_url(issuer)?;
+    pub fn oauth_request(authority: &Authority) -> Result<http::Request<Vec<u8>>, Error> {
+        let mut url = issuer_url(&asked_at(authority))?;
         let path = url.path().strip_suffix('/').unwrap_or(url.path()).to_owned();
         url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
         well_known(url.as_str())
@@ -97,33 +105,30 @@ impl AuthorizationServerMetadata {
     /// # Errors
     /// If it is not exactly 200 (a redirect is not followed: RFC 8414 section 6.2), not a JSON object, of another
     /// issuer, or if a member that is needed is absent or wrong; the member is named.
-    pub fn read(issuer: &Issuer, plain_http: PlainHttp, response: &http::Response<Bytes>) -> Result<Self, Error> {
+    pub fn read(authority: &Authority, response: &http::Response<Bytes>) -> Result<Self, Error> {
         if response.status() != StatusCode::OK {
             return Err(Misbehaviour::from(format!("metadata: status {}, not 200", response.status().as_u16())).into());
         }
         let document = Document::read("metadata", response.body())?;
-        if document.required_text("issuer")? != issuer.as_str() {
-            return Err(document.fault("issuer", "is not, letter by letter, the issuer that was asked").into());
-        }
+        let tenants = authority.examine(&document)?;
         let aliases = document.object("mtls_endpoint_aliases", "metadata: mtls_endpoint_aliases")?;
-        let endpoint_of = |document: &Document, member: &str| -> Result<Option<Endpoint>, Misbehaviour> {
-            document
-                .text(member)?
-                .map(|text| Endpoint::parse(text, plain_http))
-                .transpose()
-                .map_err(|invalid| document.fault(member, &invalid.to_string()))
-        };
-        let endpoint = |member: &str| endpoint_of(&document, member);
-        let alias = |member: &str| aliases.as_ref().map_or(Ok(None), |aliases| endpoint_of(aliases, member));
-        let required = |member| endpoint(member)?.ok_or_else(|| document.fault(member, "is absent"));
+        // Browsers go to some endpoints and we to the others, perhaps by another way.
+        let browsers = |text: &str| Endpoint::parse(text, authority.plain_http);
+        let ours = |text: &str| authority.inner_endpoint(text);
+        let endpoint = |member| endpoint_of(&document, member, ours);
+        let page = |member| endpoint_of(&document, member, browsers);
+        let alias = |member| aliases.as_ref().map_or(Ok(None), |aliases| endpoint_of(aliases, member, ours));
+        let required = |found: Result<Option<_>, _>, member| found?.ok_or_else(|| document.fault(member, "is absent"));
         // What a server that leaves the member out means by it (RFC 8414 section 2).
         let or_default = |member, default: &[&str]| -> Result<Vec<String>, Misbehaviour> {
             Ok(document.texts(member)?.unwrap_or_else(|| default.iter().map(|&it| it.to_owned()).collect()))
         };
-        Ok(Self {
-            issuer: issuer.clone(),
-            authorization_endpoint: required("authorization_endpoint")?,
-            token_endpoint: required("token_endpoint")?,
+        let mut metadata = Self {
+            issuer: authority.issuer.clone(),
+            tenants,
+            provider: None,
+            authorization_endpoint: required(page("authorization_endpoint"), "authorization_endpoint")?,
+            token_endpoint: required(endpoint("token_endpoint"), "token_endpoint")?,
             jwks_uri: endpoint("jwks_uri")?,
             revocation_endpoint: endpoint("revocation_endpoint")?,
             pushed_authorization_request_endpoint: endpoint("pushed_authorization_request_endpoint")?,
@@ -131,7 +136,7 @@ impl AuthorizationServerMetadata {
             require_signed_request_object: document.flag("require_signed_request_object")?,
             request_object_signing_alg_values_supported: document
                 .texts("request_object_signing_alg_values_supported")?,
-            end_session_endpoint: endpoint("end_session_endpoint")?,
+            end_session_endpoint: page("end_session_endpoint")?,
             userinfo_endpoint: endpoint("userinfo_endpoint")?,
             scopes_supported: document.texts("scopes_supported")?,
             code_challenge_methods_supported: document.texts("code_challenge_methods_supported")?,
@@ -152,7 +157,9 @@ impl AuthorizationServerMetadata {
             tls_client_certificate_bound_access_tokens: document.flag("tls_client_certificate_bound_access_tokens")?,
             authorization_response_iss_parameter_supported: document
                 .flag("authorization_response_iss_parameter_supported")?,
-        })
+        };
+        metadata.provider = authority.provider.by_metadata(&metadata);
+        Ok(metadata)
     }
 
     /// That it names what a login needs that speaks `protocol` (OpenID Connect Discovery 1.0 section 3).
@@ -167,6 +174,20 @@ impl AuthorizationServerMetadata {
             Protocol::OpenIdConnect | Protocol::OAuth => Ok(()),
         }
     }
+}
+
+/// An address in a document, if it has this member.
+fn endpoint_of(
+    document: &Document,
+    member: &str,
+    read: impl Fn(&str) -> Result<Endpoint, InvalidEndpoint>,
+) -> Result<Option<Endpoint>, Misbehaviour> {
+    document.text(member)?.map(read).transpose().map_err(|invalid| document.fault(member, &invalid.to_string()))
+}
+
+/// The issuer by the address that we reach it at.
+fn asked_at(authority: &Authority) -> Issuer {
+    authority.backchannel.as_ref().map_or_else(|| authority.issuer.clone(), |url| Issuer::new(url.as_str().to_owned()))
 }
 
 fn issuer_url(issuer: &Issuer) -> Result<Url, Error> {
@@ -190,8 +211,8 @@ mod tests {
     use super::*;
     use crate::oauth::testing::answer;
 
-    fn issuer(text: &str) -> Issuer {
-        Issuer::new(text.to_owned())
+    fn issuer(text: &str) -> Authority {
+        Authority::new(Issuer::new(text.to_owned()))
     }
 
     fn document() -> Value {
@@ -205,7 +226,7 @@ mod tests {
 
     fn read(document: &Value) -> Result<AuthorizationServerMetadata, Error> {
         let response = answer(200, &document.to_string());
-        AuthorizationServerMetadata::read(&issuer("https://as.test"), PlainHttp::LoopbackOnly, &response)
+        AuthorizationServerMetadata::read(&issuer("https://as.test"), &response)
     }
 
     fn refused(member: &str, value: Value) -> String {
@@ -338,7 +359,7 @@ mod tests {
             (200, "[]"),
             (200, ""),
         ] {
-            let result = AuthorizationServerMetadata::read(&asked, PlainHttp::Allowed, &answer(status, body));
+            let result = AuthorizationServerMetadata::read(&asked, &answer(status, body));
             assert!(matches!(result, Err(Error::IssuerMisbehaved(_))), "{status} {body}");
         }
     }

@@ -12,6 +12,7 @@
 //! So a code cannot be sent twice, and a [`VerifiedLogin`] proves that every check was made.
 
 mod answer;
+mod authority;
 mod authorization;
 mod challenge;
 mod client;
@@ -28,15 +29,18 @@ mod logout;
 mod logout_token;
 mod metadata;
 mod pkce;
+mod provider;
 mod pushed;
 mod requests;
 mod target;
+mod tenants;
 #[cfg(test)]
 mod testing;
 mod token;
 mod userinfo;
 mod values;
 
+pub use authority::Authority;
 pub use authorization::{AuthorizationRequest, AuthorizationResponse, LoginWishes, Outcome};
 pub use challenge::StepUp;
 pub use client::{Assertion, AssertionKind, Audience, Client, ClientAuthentication, Proofs, Protocol};
@@ -49,8 +53,10 @@ pub use logout::{EndSession, LogoutStyle, LogoutWishes, TokenHint, revocation_re
 pub use logout_token::LogoutToken;
 pub use metadata::{AuthorizationServerMetadata, EndpointAliases};
 pub use pkce::PkceVerifier;
-pub use requests::{Par, Pushing, RequestOptions, ResponseMode};
+pub use provider::{Advice, Grace, Offline, Practice, Provider, ProviderChoice};
+pub use requests::{Consent, OfflineAccess, Par, Pushing, RequestOptions, ResponseMode};
 pub use target::{Means, TargetId, TokenTarget, Wanted};
+pub use tenants::{Tenants, is_uuid};
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};
 pub use userinfo::{UserInfo, userinfo_request};
 pub use values::{

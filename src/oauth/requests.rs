@@ -29,6 +29,33 @@ pub struct RequestOptions {
     pub claims: Option<Map<String, Value>>,
     /// How the response comes.
     pub response_mode: ResponseMode,
+    /// Whether a refresh token is asked for by name, where the scopes are not configured.
+    pub offline_access: OfflineAccess,
+    /// Whether people are asked for their consent; none means as the product needs it.
+    pub consent: Option<Consent>,
+}
+
+/// Whether the scope `offline_access` is asked for (OpenID Connect Core section 11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OfflineAccess {
+    /// As the product needs it; where that is not known, if the server announces it.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// When people are asked for their consent (`prompt=consent`), unless a login wishes for another prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// With `offline_access`, as OpenID Connect Core section 11 has it.
+    Offline,
+    /// At every login.
+    Always,
+    /// When the server thinks so.
+    Never,
 }
 
 /// Whether logins are lodged at the server before the browser is sent on (pushed authorization requests, RFC 9126).

@@ -71,6 +71,8 @@ pub(super) fn metadata() -> AuthorizationServerMetadata {
     let endpoint = |text| Endpoint::parse(text, PlainHttp::LoopbackOnly).expect("is an endpoint");
     AuthorizationServerMetadata {
         issuer: Issuer::new("https://as.test".into()),
+        tenants: None,
+        provider: None,
         authorization_endpoint: endpoint("https://as.test/authorize"),
         token_endpoint: endpoint("https://as.test/token"),
         jwks_uri: Some(endpoint("https://as.test/jwks")),

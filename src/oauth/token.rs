@@ -110,7 +110,7 @@ pub fn refresh_request(
 /// Who logged in, as the ID token of the login said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OriginalIdentity {
-    /// The authorization server.
+    /// The issuer: where the server has tenants, that of one of them.
     pub issuer: Issuer,
     /// The person, unique within the issuer; none with plain OAuth, which says nothing of persons.
     pub subject: Option<String>,
@@ -139,7 +139,7 @@ pub fn check_refreshed(
     };
     let token = IdToken::verify(raw, &tokens.access_token, client, metadata, keys, now)?;
     let differs = |claim| Err(token.fault(claim, "is not that of the login").into());
-    if metadata.issuer != original.issuer {
+    if *token.issuer() != original.issuer {
         return differs("iss");
     }
     if original.subject.as_deref() != Some(token.subject()) {

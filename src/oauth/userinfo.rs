@@ -13,6 +13,7 @@ use super::id_token::PROTOCOL_CLAIMS;
 use super::jwks::JwkSet;
 use super::jwt::{Rules, SignedClaims, examine_validity};
 use super::metadata::AuthorizationServerMetadata;
+use super::tenants::Tid;
 use super::values::AccessToken;
 use crate::clock::Timestamp;
 
@@ -73,7 +74,7 @@ impl UserInfo {
         let announced = metadata.userinfo_signing_alg_values_supported.as_ref();
         let announced = announced.unwrap_or(&metadata.id_token_signing_alg_values_supported);
         let kinds = [None, Some("JWT")];
-        let rules = Rules { name: NAME, kinds: &kinds, client, metadata, keys, now };
+        let rules = Rules { name: NAME, kinds: &kinds, tid: Tid::IfThere, client, metadata, keys, now };
         let SignedClaims { claims, .. } = SignedClaims::verify(raw, announced, &rules)?;
         examine_validity(&claims, client.clock_skew, now)?;
         Ok(Self(claims))

@@ -63,7 +63,7 @@ fn the_minimal_configuration_is_enough() {
     let world = world();
     let config = load(MINIMAL, world.path()).unwrap();
     assert_eq!(config.client.redirect_uri, "https://app.example.com/bff/callback");
-    assert_eq!(config.issuer.as_str(), "https://login.example.com/realms/acme");
+    assert_eq!(config.authority.issuer.as_str(), "https://login.example.com/realms/acme");
     assert_eq!(config.routes.len(), 2);
     // Nothing in it is worth a word.
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -268,7 +268,6 @@ fn what_a_logout_cannot_be_is_told() {
         after = "https://e.test/"
         style = "okta"
         method = "put"
-        logout_hint = ""
         order = "never"
         revoke_after = "1h"
         clear_site_data = ["cache", "cookies", "*"]
@@ -276,9 +275,8 @@ fn what_a_logout_cannot_be_is_told() {
     "#;
     insta::assert_snapshot!(report(&format!("{text}{logout}")), @r#"
     logout.after: "https://e.test/" does not stay on this site; write a path, such as "/goodbye"
-    logout.style: "okta" is not known; write "standard" or "cognito" or "auth0"
+    logout.style: "okta" is not known; write "auto" or "standard" or "cognito" or "auth0"
     logout.method: "put" is not known; write "get" or "post"
-    logout.logout_hint: the name is empty; name a claim, such as "login_hint"
     logout.order: "never" is not known; write "after" or "before"
     logout.revoke_after: "1h" is out of range; write seconds, or a text such as "90s", "15m", "12h", from 1 to 600
     logout.clear_site_data: "cookies" is not known; write "cache" or "storage"
@@ -689,6 +687,9 @@ fn the_check_command_says_what_was_understood_or_what_is_wrong() {
     assert_eq!((code, &*problems), (Some(0), ""));
     insta::assert_snapshot!(output, @r#"
     issuer     https://login.example.com/realms/acme
+    provider   Keycloak (keycloak), by issuer.url; its metadata has the last word
+               issuer.offline_access = "never", from its profile
+               of its refresh tokens a used one stays good, as the product comes
     client     spa-bff, client_secret_basic
     redirect   https://app.example.com/bff/callback  (register this at the issuer)
     site       https://app.example.com, listening on 0.0.0.0:8080
@@ -744,7 +745,7 @@ fn the_issuer_is_kept_letter_by_letter() {
     let world = world();
     for issuer in ["https://login.example.com", "https://login.example.com/", "https://LOGIN.example.com:443/a/../b"] {
         let text = MINIMAL.replace("https://login.example.com/realms/acme", issuer);
-        assert_eq!(load(&text, world.path()).unwrap().issuer.as_str(), issuer);
+        assert_eq!(load(&text, world.path()).unwrap().authority.issuer.as_str(), issuer);
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use url::form_urlencoded;
 use vestibule::clock::Clock;
 use vestibule::gateway::{AuthorizationServer, SendError, Unavailable};
-use vestibule::oauth::{AuthorizationServerMetadata, Issuer, JwkSet, PlainHttp};
+use vestibule::oauth::{Authority, AuthorizationServerMetadata, Issuer, JwkSet};
 
 use self::families::{Families, Refreshed, family_and_number};
 use super::chance::Dice;
@@ -46,9 +46,8 @@ impl Published {
             "id_token_signing_alg_values_supported": ["EdDSA"],
         });
         let response = |body: Value| Response::new(Bytes::from(body.to_string()));
-        let issuer = Issuer::new("https://as.test".to_owned());
-        let metadata =
-            AuthorizationServerMetadata::read(&issuer, PlainHttp::LoopbackOnly, &response(document)).unwrap();
+        let authority = Authority::new(Issuer::new("https://as.test".to_owned()));
+        let metadata = AuthorizationServerMetadata::read(&authority, &response(document)).unwrap();
         // Signatures by this scheme are the same each time, as everything else here is.
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let public = base64_simd::URL_SAFE_NO_PAD.encode_to_string(pair.public_key().as_ref());

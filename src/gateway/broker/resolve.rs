@@ -147,8 +147,10 @@ impl Broker {
     pub(in super::super) fn lineage_of(&self, session: &Session) -> Lineage {
         let original = &session.identity.original;
         let issuer = original.issuer.as_str();
+        let subject = |issuer| original.subject.as_deref().map(|subject| Key::subject(issuer, subject));
         Lineage {
-            subject: original.subject.as_deref().map(|subject| Key::subject(issuer, subject)),
+            subject: subject(issuer),
+            any_tenant: if original.issuer == self.issuer { None } else { subject(self.issuer.as_str()) },
             issuer_session: session.identity.issuer_session.as_deref().map(|sid| Key::issuer_session(issuer, sid)),
             everyone: self.everyone,
             issued_at: session.identity.issued_at,

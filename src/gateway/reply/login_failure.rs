@@ -32,6 +32,8 @@ pub enum LoginFailure {
     },
     /// The session could not be laid down in the ledger.
     LedgerUnavailable,
+    /// The person has proved who they are, and is not one of those who may sign in here.
+    NotAdmitted,
 }
 
 impl LoginFailure {
@@ -40,6 +42,7 @@ impl LoginFailure {
         match error {
             Error::IssuerRefused { error, .. } => Self::Refused(error.clone()),
             Error::IssuerMisbehaved(it) if it.is_about_clocks() => Self::Clocks,
+            Error::IssuerMisbehaved(it) if it.is_about_admission() => Self::NotAdmitted,
             Error::Callback(CallbackFault::Expired | CallbackFault::OtherIssuer) => Self::Stale,
             Error::Callback(
                 CallbackFault::Unreadable
@@ -115,6 +118,12 @@ impl LoginFailure {
                 "login-ledger-unavailable",
                 "The login cannot be finished right now",
                 "It could not be noted here. Try again in a moment.".to_owned(),
+            ),
+            Self::NotAdmitted => (
+                StatusCode::FORBIDDEN,
+                "login-not-admitted",
+                "This account may not sign in here",
+                "This site does not admit accounts of its organisation. Try again with another account.".to_owned(),
             ),
         }
     }

@@ -38,6 +38,7 @@ impl Line {
     pub(super) fn lineage(&self, issuer: &str, subject: &str) -> Lineage {
         Lineage {
             subject: Some(Key::subject(issuer, subject)),
+            any_tenant: None,
             issuer_session: self.issuer_session,
             everyone: Key::everyone(issuer),
             issued_at: self.issued_at,

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use vestibule::gateway::AuthorizationServer;
 use vestibule::issuer::HttpIssuer;
-use vestibule::oauth::{Issuer as Identifier, PlainHttp, Protocol};
+use vestibule::oauth::{Authority, Issuer as Identifier};
 
 use super::site_with;
 use crate::issuer::act::Act;
@@ -191,7 +191,7 @@ fn object(value: Value) -> Map<String, Value> {
 /// The issuer as the product asks it, with nothing known yet.
 fn ask(issuer: &Issuer) -> HttpIssuer {
     let identifier = Identifier::new(issuer.url().to_owned());
-    HttpIssuer::new(identifier, Protocol::OpenIdConnect, PlainHttp::LoopbackOnly, None, None).unwrap()
+    HttpIssuer::new(Authority::new(identifier), None, None).unwrap()
 }
 
 #[test]
