@@ -49,6 +49,8 @@ mod logout;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod real;
 #[cfg(test)]
 mod refresh;

@@ -89,7 +89,10 @@ pub(crate) struct Plan {
     pub(crate) server: String,
     pub(crate) session: String,
     pub(crate) refresh: String,
+    /// `{issuer}` stands for the issuer's address.
     pub(crate) client: String,
+    /// What comes behind the issuer's address in its identifier: `/common/v2.0`. Its own documents know nothing of it.
+    pub(crate) issuer_path: &'static str,
     /// What is done with the issuer before anybody asks it.
     pub(crate) before: Option<Preparation>,
     /// The lines of `[ledger]`; none for one in memory.
@@ -146,10 +149,12 @@ impl Site {
         prepare(&issuer).await;
         let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
 
+        let identifier = format!("{}{}", issuer.url(), plan.issuer_path);
+        plan.client = plan.client.replace("{issuer}", issuer.url());
         let ground = Ground {
             listener,
             url: &public,
-            issuer: issuer.url(),
+            issuer: &identifier,
             client_id: "spa-bff",
             client_secret: &client_secret,
             api: &api.url(),
