@@ -7,13 +7,9 @@ use serde_json::{Value, json};
 
 use crate::issuer::act::Act;
 use crate::issuer::{Endpoint, Fields, Options, Proof};
+use crate::support::authority::key;
 use crate::support::plain_client;
 use crate::support::site::{Plan, Site, TOKEN_SECONDS};
-
-/// A key in PEM form, new for each test.
-fn key(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
-    rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_pem()
-}
 
 fn p256() -> String {
     key(&rcgen::PKCS_ECDSA_P256_SHA256)

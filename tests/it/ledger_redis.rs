@@ -11,6 +11,7 @@ use vestibule::ledger::redis::{Mode, Node, RedisSettings, RedisStore, Tls};
 use vestibule::ledger::{Heard, Key, Position, Store, StoreError, Swapped, Write};
 
 use crate::support::PATIENCE;
+use crate::support::authority::{Authority, Issued};
 use crate::support::redis::{RedisServer, free_port, until};
 
 const LIMIT: Timestamp = Timestamp::from_secs(4_000_000_000);
@@ -485,8 +486,9 @@ async fn a_cluster_and_a_single_server_are_not_taken_for_each_other() {
 #[tokio::test]
 #[ignore = "needs redis-server: run ./tests/run"]
 async fn with_tls_only_a_server_with_a_trusted_certificate_is_spoken_to() {
-    let (certificate, key_text, ca) = certificates();
-    let (_, _, other_ca) = certificates();
+    let authority = Authority::new();
+    let Issued { certificate, key: key_text } = authority.issue("127.0.0.1");
+    let (ca, other_ca) = (authority.certificate, Authority::new().certificate);
     let port = std::cell::Cell::new(0);
     let server = RedisServer::start_in_folder(|folder| {
         port.set(free_port());
@@ -521,16 +523,4 @@ async fn with_tls_only_a_server_with_a_trusted_certificate_is_spoken_to() {
     assert!(refused.contains("not valid for name"), "{refused}");
     let error = RedisStore::new(with(Some("no certificate"))).expect_err("cannot be read").to_string();
     assert!(error.starts_with("ledger.ca_file: ") && error.contains("PEM"), "{error}");
-}
-
-/// A certificate for 127.0.0.1, its key, and the certificate of who has issued it.
-fn certificates() -> (String, String, String) {
-    let ca_key = rcgen::KeyPair::generate().unwrap();
-    let mut ca = rcgen::CertificateParams::new([]).unwrap();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_text = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    (server.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem(), ca_text)
 }

@@ -1,20 +1,17 @@
 //! Below the documents: answers that take too long, and connections that end where they must not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use vestibule::gateway::{AuthorizationServer, SendError};
 use vestibule::issuer::HttpIssuer;
 use vestibule::oauth::{Authority, Issuer as Identifier};
 
 use crate::issuer::act::{Act, Hold};
 use crate::issuer::{Endpoint, Issuer, Options};
+use crate::support::authority::Authority;
 use crate::support::{beside, plain_client};
 
 /// Shorter than what the product allows for any of its requests; the deadline is an argument.
@@ -45,14 +42,11 @@ async fn an_answer_that_drips_or_never_comes_is_given_up_at_the_deadline() {
 async fn a_tls_connection_that_is_cut_off_does_not_pass_for_the_end_of_an_answer() {
     // OIDC-5.3.4-01, RFC 9112 section 9.8: without close_notify anybody on the way may have shortened it.
     plain_client();
-    let (certificate, key, ca) = certificates();
+    let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
-    std::fs::write(&ca_file, ca).unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    std::fs::write(&ca_file, &authority.certificate).unwrap();
+    let acceptor = authority.issue("127.0.0.1").acceptor();
     for (is_closed_properly, is_taken) in [(true, true), (false, false)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
@@ -92,19 +86,15 @@ async fn a_tls_connection_that_is_cut_off_does_not_pass_for_the_end_of_an_answer
 async fn nothing_is_sent_to_a_server_whose_certificate_is_not_trusted_or_not_its_own() {
     // ASM-6.2-01, REV-2.1-03, OIDC-5.3.4-01, FAPI-5.2.1-01
     plain_client();
-    let (certificate, key, ca) = certificates();
-    let (.., other_ca) = certificates();
+    let (authority, other) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
     let written = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
-    let (ca, other_ca) = (written("ca.pem", &ca), written("other.pem", &other_ca));
-    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (ca, other_ca) = (written("ca.pem", &authority.certificate), written("other.pem", &other.certificate));
+    let acceptor = authority.issue("127.0.0.1").acceptor();
     // The certificate is for 127.0.0.1; with the right root and the right name the handshake is made.
     for (host, root, is_made) in [
         ("127.0.0.1", Some(&ca), true),
@@ -128,16 +118,4 @@ async fn nothing_is_sent_to_a_server_whose_certificate_is_not_trusted_or_not_its
         assert_eq!(matches!(error, SendError::NotSent(_)), !is_made, "{host} {root:?}: {error}");
         assert_eq!(handshake.await.unwrap(), is_made, "{host} {root:?}");
     }
-}
-
-/// A certificate for 127.0.0.1, its key, and the certificate of who has issued it.
-fn certificates() -> (String, String, String) {
-    let ca_key = rcgen::KeyPair::generate().unwrap();
-    let mut ca = rcgen::CertificateParams::new([]).unwrap();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_text = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    (server.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem(), ca_text)
 }

@@ -6,4 +6,3 @@ mod faults;
 mod file;
 mod kills;
 mod rounds;
-mod site;

@@ -4,12 +4,10 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::api::{Api, Guard};
-use crate::issuer::{Issuer, Options};
 use crate::support::browser::Browser;
+use crate::support::fleet::{Fleet, Plan};
 use crate::support::live::{End, Socket};
 use crate::support::process::Process;
-use crate::support::replica::{Common, Replicas};
 use crate::support::{PATIENCE, plain_client};
 
 const SESSIONS: usize = 100;
@@ -68,21 +66,9 @@ fn used(id: u32) -> u64 {
 #[ignore = "takes a minute, and needs node: run ./tests/run"]
 async fn of_ten_thousand_streams_only_those_of_the_ended_session_are_closed() {
     let echo = Echo::start().await;
-    let mut replicas = Replicas::prepare(REPLICAS).await;
-    let options = Options { redirect_uris: vec![replicas.at("/bff/callback")], ..Options::default() };
-    let client_secret = options.client_secret.expose().clone();
-    let issuer = Issuer::start(options).await.unwrap();
-    let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
-    replicas.configure(&Common {
-        issuer: issuer.url(),
-        client_id: "spa-bff",
-        client_secret: &client_secret,
-        api: &api.url(),
-        ledger: "backend = \"memory\"",
-        session: "",
-        more: &format!("[[route]]\npath = \"/live/\"\nupstream = \"http://127.0.0.1:{}\"\nauth = \"api\"", echo.port),
-    });
-    replicas.start().await;
+    let more = format!("[[route]]\npath = \"/live/\"\nupstream = \"http://127.0.0.1:{}\"\nauth = \"api\"", echo.port);
+    let plan = Plan { number: REPLICAS, ledger: "backend = \"memory\"", more: &more, ..Plan::default() };
+    let Fleet { replicas, issuer: _issuer, api: _api } = Fleet::start(plan).await;
     let ids: Vec<u32> = (0..REPLICAS).map(|index| replicas.get(index).id()).collect();
     let all = |measure: fn(u32) -> u64| ids.iter().map(|id| measure(*id)).sum::<u64>();
 

@@ -1,11 +1,12 @@
-//! Certificates for one test.
+//! Keys and certificates for one test.
 
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
+use tokio_rustls::TlsAcceptor;
 
 /// A certification authority that exists for one test.
 pub(crate) struct Authority {
@@ -31,7 +32,7 @@ impl Authority {
         Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
     }
 
-    /// A certificate for this host name.
+    /// A certificate for this host name or address.
     pub(crate) fn issue(&self, name: &str) -> Issued {
         let key = rcgen::KeyPair::generate().unwrap();
         let parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
@@ -60,10 +61,34 @@ impl Issued {
     pub(crate) fn thumbprint(&self) -> String {
         thumbprint(&der(&self.certificate))
     }
+
+    /// One that has signed itself.
+    pub(crate) fn by_itself(name: &str) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+        Self { certificate: own.pem(), key: key.serialize_pem() }
+    }
+
+    /// What takes TLS connections with it, from whomever they come.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![der(&self.certificate)], PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap())
+            .unwrap();
+        TlsAcceptor::from(Arc::new(tls))
+    }
 }
 
 pub(crate) fn thumbprint(certificate: &CertificateDer<'_>) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(certificate))
+}
+
+/// A private key in PEM form.
+pub(crate) fn key(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
+    rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_pem()
 }
 
 pub(crate) fn der(pem: &str) -> CertificateDer<'static> {

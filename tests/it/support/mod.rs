@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod chromium;
+pub(crate) mod fleet;
 pub(crate) mod gate;
 pub(crate) mod grpc;
 pub(crate) mod jar;

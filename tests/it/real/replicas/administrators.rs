@@ -7,12 +7,12 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::site::{Fleet, PLACES, Plan, at, lasting_redis, signed_in};
 use crate::admin::{Admin, copy_of};
 use crate::issuer::{Login, User};
 use crate::support::PATIENCE;
 use crate::support::browser::Browser;
 use crate::support::canary::form_found;
+use crate::support::fleet::{Fleet, PLACES, Plan, at, lasting_redis, signed_in};
 use crate::support::redis::RedisServer;
 
 /// An ending reaches every replica within this.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::site::{BRIEFLY, Fleet, PLACES, Plan, at, lasting_redis, retry_after, times};
 use crate::support::PATIENCE;
 use crate::support::browser::{Browser, Page};
+use crate::support::fleet::{BRIEFLY, Fleet, PLACES, Plan, at, lasting_redis, retry_after, times};
 use crate::support::live::{End, Events, Live, Socket};
 use crate::support::redis::RedisServer;
 

@@ -6,11 +6,11 @@ use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::site::{Fleet, PLACES, Persisted, Plan, at, attempt, lasting_redis, persistent, retry_after};
 use crate::issuer::Endpoint;
 use crate::issuer::act::{Act, Hold};
 use crate::support::PATIENCE;
 use crate::support::browser::Browser;
+use crate::support::fleet::{Fleet, PLACES, Persisted, Plan, at, attempt, lasting_redis, persistent, retry_after};
 use crate::support::redis::RedisServer;
 
 const BURST: usize = 20;

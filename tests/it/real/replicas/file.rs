@@ -11,9 +11,9 @@ use vestibule::clock::{SystemClock, Timestamp};
 use vestibule::ledger::file::FileStore;
 use vestibule::ledger::{Key, Store, StoreError, Swapped, Write};
 
-use super::site::{Fleet, PLACES, Plan, persistent, retry_after};
 use crate::issuer::act::{Act, Hold};
 use crate::support::browser::Browser;
+use crate::support::fleet::{Fleet, PLACES, Plan, persistent, retry_after};
 use crate::support::{PATIENCE, beside};
 
 const IN_A_FILE: &str = "path = \"ledger\"";

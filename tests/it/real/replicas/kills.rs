@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::site::{Fleet, PLACES, Persisted, Plan, at, lasting_redis, persistent};
 use crate::issuer::Endpoint;
 use crate::issuer::act::{Act, Hold};
 use crate::support::PATIENCE;
 use crate::support::browser::Browser;
+use crate::support::fleet::{Fleet, PLACES, Persisted, Plan, at, lasting_redis, persistent};
 
 const BURST: usize = 20;
 

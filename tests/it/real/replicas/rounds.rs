@@ -10,9 +10,9 @@ use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::site::{PLACES, Persisted, at, persistent, signed_in, times};
 use crate::real::oidc_provider::site::{BURST, TokenApi};
 use crate::support::browser::Browser;
+use crate::support::fleet::{PLACES, Persisted, at, persistent, signed_in, times};
 use crate::support::op::{OidcProvider, Options};
 use crate::support::redis::RedisServer;
 use crate::support::replica::{Common, Replicas};

@@ -5,29 +5,29 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::PATIENCE;
+use super::browser::{Browser, Page};
+use super::redis::RedisServer;
+use super::replica::{Common, Replicas};
 use crate::api::{Api, Guard};
 use crate::issuer::{Issuer, Options};
-use crate::support::PATIENCE;
-use crate::support::browser::{Browser, Page};
-use crate::support::redis::RedisServer;
-use crate::support::replica::{Common, Replicas};
 
 /// The running parts.
-pub(super) struct Fleet {
-    pub(super) issuer: Issuer,
-    pub(super) api: Api,
-    pub(super) replicas: Replicas,
+pub(crate) struct Fleet {
+    pub(crate) issuer: Issuer,
+    pub(crate) api: Api,
+    pub(crate) replicas: Replicas,
 }
 
 /// What is different from the usual fleet of two.
-pub(super) struct Plan<'a> {
-    pub(super) number: usize,
+pub(crate) struct Plan<'a> {
+    pub(crate) number: usize,
     /// The lines of `[ledger]`.
-    pub(super) ledger: &'a str,
+    pub(crate) ledger: &'a str,
     /// Lines of `[session]`.
-    pub(super) session: &'a str,
+    pub(crate) session: &'a str,
     /// Further tables.
-    pub(super) more: &'a str,
+    pub(crate) more: &'a str,
 }
 
 impl Default for Plan<'_> {
@@ -37,32 +37,32 @@ impl Default for Plan<'_> {
 }
 
 /// Where the tokens may lie.
-pub(super) const PLACES: [&str; 2] = ["tokens = \"cookie\"", "tokens = \"ledger\""];
+pub(crate) const PLACES: [&str; 2] = ["tokens = \"cookie\"", "tokens = \"ledger\""];
 
 /// The lines of `[ledger]` for this server.
-pub(super) fn at(redis: &RedisServer) -> String {
+pub(crate) fn at(redis: &RedisServer) -> String {
     format!("backend = \"redis\"\nurl = \"redis://127.0.0.1:{}\"", redis.port())
 }
 
 /// A server that keeps what it has acknowledged.
-pub(super) fn lasting_redis() -> RedisServer {
+pub(crate) fn lasting_redis() -> RedisServer {
     RedisServer::start(&["appendonly yes", "appendfsync always"])
 }
 
 /// How long access tokens live, and how long those do that are to be over soon.
 const LONG: Duration = Duration::from_secs(300);
-pub(super) const BRIEFLY: Duration = Duration::from_secs(5);
+pub(crate) const BRIEFLY: Duration = Duration::from_secs(5);
 
 impl Fleet {
     /// Starts it, and waits until all are ready.
-    pub(super) async fn start(plan: Plan<'_>) -> Self {
+    pub(crate) async fn start(plan: Plan<'_>) -> Self {
         let mut fleet = Self::prepare(plan).await;
         fleet.replicas.start().await;
         fleet
     }
 
     /// Everything but the replicas runs.
-    pub(super) async fn prepare(plan: Plan<'_>) -> Self {
+    pub(crate) async fn prepare(plan: Plan<'_>) -> Self {
         let replicas = Replicas::prepare(plan.number).await;
         let options = Options {
             redirect_uris: vec![replicas.at("/bff/callback")],
@@ -86,13 +86,13 @@ impl Fleet {
     }
 
     /// A browser that has signed in.
-    pub(super) async fn signed_in(&self) -> Browser {
+    pub(crate) async fn signed_in(&self) -> Browser {
         signed_in(&self.replicas).await
     }
 
     /// A browser that has signed in, whose access token is soon over. The tokens that follow live for long: however slow
     /// the machine is, that one is all that a test has to refresh.
-    pub(super) async fn briefly_signed_in(&self) -> Browser {
+    pub(crate) async fn briefly_signed_in(&self) -> Browser {
         self.issuer.set_access_token_ttl(BRIEFLY);
         let browser = self.signed_in().await;
         self.issuer.set_access_token_ttl(LONG);
@@ -100,24 +100,24 @@ impl Fleet {
     }
 
     /// One call of the API, by way of replica `index`.
-    pub(super) async fn call(&self, index: usize, browser: &Browser) -> Page {
+    pub(crate) async fn call(&self, index: usize, browser: &Browser) -> Page {
         browser.fetch(Method::GET, &self.replicas.get(index).at("/api/orders")).await
     }
 
     /// A logout, by way of replica `index`.
-    pub(super) async fn log_out(&self, index: usize, browser: &Browser) -> Page {
+    pub(crate) async fn log_out(&self, index: usize, browser: &Browser) -> Page {
         let request = browser.fetch(Method::POST, &self.replicas.get(index).at("/bff/logout"));
         // The browser knows one address, that of the site.
         request.header("origin", &self.replicas.url).await
     }
 
     /// One call of the API by way of whoever is next, repeated as [`persistent`] does.
-    pub(super) async fn persist(&self, browser: &Browser) -> Persisted {
+    pub(crate) async fn persist(&self, browser: &Browser) -> Persisted {
         persistent(browser.clone(), self.replicas.at("/api/orders"), PATIENCE).await
     }
 
     /// Waits until the access token of the session is about to expire, or has.
-    pub(super) async fn until_spent(&self, browser: &Browser) {
+    pub(crate) async fn until_spent(&self, browser: &Browser) {
         let deadline = Instant::now() + PATIENCE;
         while times(&self.replicas, browser).await["token_expires_in"] != 0 {
             assert!(Instant::now() < deadline, "the token does not expire");
@@ -128,7 +128,7 @@ impl Fleet {
     }
 
     /// No refresh token was spent twice, and nobody was signed out.
-    pub(super) async fn assert_unharmed(&self, browser: &Browser, refreshes: usize) {
+    pub(crate) async fn assert_unharmed(&self, browser: &Browser, refreshes: usize) {
         let user = browser.fetch(Method::GET, &self.replicas.at("/bff/user")).await;
         assert_eq!(user.status, 200, "{}", user.text());
         assert_eq!((self.issuer.refreshes(), self.issuer.reuses()), (refreshes, 0));
@@ -140,7 +140,7 @@ impl Fleet {
 }
 
 /// A browser that has signed in, every request of it by way of the replica that is next.
-pub(super) async fn signed_in(replicas: &Replicas) -> Browser {
+pub(crate) async fn signed_in(replicas: &Replicas) -> Browser {
     let browser = Browser::new();
     let page = browser.navigate(&replicas.at("/bff/login")).header("connection", "close").follow().await;
     assert_eq!((page.status, page.url.as_str()), (200, replicas.at("/").as_str()), "{}", page.text());
@@ -148,7 +148,7 @@ pub(super) async fn signed_in(replicas: &Replicas) -> Browser {
 }
 
 /// What is told about the session.
-pub(super) async fn times(replicas: &Replicas, browser: &Browser) -> serde_json::Value {
+pub(crate) async fn times(replicas: &Replicas, browser: &Browser) -> serde_json::Value {
     let page = timeout(PATIENCE, browser.fetch(Method::GET, &replicas.at("/bff/session")).into_future()).await;
     let page = page.expect("there is an answer");
     assert_eq!(page.status, 200, "{}", page.text());
@@ -157,16 +157,16 @@ pub(super) async fn times(replicas: &Replicas, browser: &Browser) -> serde_json:
 
 /// How a call got its 200.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Persisted {
+pub(crate) struct Persisted {
     /// Connections that broke before the answer was there.
-    pub(super) broken: u32,
+    pub(crate) broken: u32,
     /// Answers that said to come back later.
-    pub(super) later: u32,
+    pub(crate) later: u32,
 }
 
 /// One call, each attempt on a connection of its own and so by way of the next replica. It is repeated when the connection
 /// breaks, or after as long as a 503 says. Every other answer but 200 is a failure.
-pub(super) async fn persistent(browser: Browser, url: String, patience: Duration) -> Persisted {
+pub(crate) async fn persistent(browser: Browser, url: String, patience: Duration) -> Persisted {
     let deadline = Instant::now() + patience;
     let mut persisted = Persisted::default();
     loop {
@@ -187,12 +187,12 @@ pub(super) async fn persistent(browser: Browser, url: String, patience: Duration
 }
 
 /// One call on a connection of its own; none if that breaks.
-pub(super) async fn attempt(browser: &Browser, url: &str) -> Option<Page> {
+pub(crate) async fn attempt(browser: &Browser, url: &str) -> Option<Page> {
     browser.fetch(Method::GET, url).header("connection", "close").open().await.ok()?.page().await.ok()
 }
 
 /// The wait that a 503 asks for. No other answer is one.
-pub(super) fn retry_after(page: &Page) -> u64 {
+pub(crate) fn retry_after(page: &Page) -> u64 {
     assert_eq!((page.status, page.set_cookies().len()), (503, 0), "{:?} {}", page.headers, page.text());
     let wait = page.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
