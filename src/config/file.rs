@@ -49,6 +49,7 @@ pub(super) struct RawIssuer {
     pub(super) scopes: Option<Vec<String>>,
     pub(super) offline_access: Option<String>,
     pub(super) consent: Option<String>,
+    pub(super) security_profile: Option<String>,
     pub(super) par: Option<String>,
     pub(super) jar: Option<bool>,
     pub(super) require_iss: Option<bool>,
@@ -187,6 +188,17 @@ pub(super) struct RawInsecure {
     pub(super) plain_redis: bool,
     pub(super) inline_secrets: bool,
     pub(super) stale_endings: bool,
+}
+
+impl RawInsecure {
+    /// The switches that accept clear text, by their names.
+    pub(super) const fn plain_http(&self) -> [(&'static str, bool); 3] {
+        [
+            ("insecure.plain_http_cookies", self.plain_http_cookies),
+            ("insecure.plain_http_issuer", self.plain_http_issuer),
+            ("insecure.plain_http_upstreams", self.plain_http_upstreams),
+        ]
+    }
 }
 
 /// A number, or a number with a unit: `90`, `"15m"`, `"64MiB"`.

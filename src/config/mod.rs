@@ -16,6 +16,7 @@ mod reader;
 mod requests;
 mod routes;
 mod rules;
+mod security_profile;
 mod session;
 mod value;
 

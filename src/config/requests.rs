@@ -6,7 +6,7 @@ use url::Url;
 use super::problem::{Flaw, quoted};
 use super::rules::Checker;
 use super::value::choice;
-use crate::oauth::{Consent, OfflineAccess, Par, RequestOptions, ResponseMode};
+use crate::oauth::{Consent, OfflineAccess, Par, RequestOptions, ResponseMode, SecurityProfile};
 
 /// When people are asked for their consent, by the names that `issuer.consent` has for it.
 pub(super) const CONSENTS: [(&str, Option<Consent>); 4] = [
@@ -63,6 +63,8 @@ pub(super) fn apply(
         offline_access: checker
             .or("issuer.offline_access", raw.offline_access, OfflineAccess::Auto, |text| choice(&text, &offline)),
         consent: checker.or("issuer.consent", raw.consent, None, |text| choice(&text, &CONSENTS)),
+        // What it sets besides is known to `security_profile.rs`.
+        profile: SecurityProfile::None,
     }
 }
 

@@ -19,7 +19,7 @@ use super::value::{
     Sources, canonical_path, choice, count, foreign_origin, hsts, is_clear_text, is_this_machine, listen_address,
     network, site_url, size, span,
 };
-use super::{Config, admin, issuer, ledger, logout, profile, routes, session};
+use super::{Config, admin, issuer, ledger, logout, profile, routes, security_profile, session};
 use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::headers::TransportSecurity;
@@ -46,7 +46,10 @@ pub(super) fn apply(
     let public_url = server.as_ref().map(|server| &server.public_url);
     let prefix = server.as_ref().map_or(PREFIX, |server| &server.prefix);
     let is_shown = raw.issuer.mtls.is_some();
-    let mut issuer = issuer::apply(&mut checker, raw.issuer, server.as_ref().map(Server::redirect_uri));
+    let mut raw_issuer = raw.issuer;
+    let security_profile = security_profile::apply(&mut checker, &mut raw_issuer);
+    let issuer = issuer::apply(&mut checker, raw_issuer, server.as_ref().map(Server::redirect_uri));
+    let mut issuer = issuer.map(|issuer| issuer.held_to(security_profile));
     let identity = is_shown.then(|| issuer.as_ref().and_then(|issuer| issuer.identity.as_ref()));
     let routes = routes::apply(&mut checker, raw.routes, public_url, prefix, identity);
     if let Some(issuer) = &mut issuer {

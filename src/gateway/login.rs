@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::admission::Admission;
-use super::cross_origin::{is_speculative, is_sub_resource};
+use super::cross_origin::{is_from_elsewhere, is_speculative, is_sub_resource};
 use super::reply::{Answer, LoginFailure, Refusal};
 use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
@@ -70,6 +70,10 @@ impl Gateway {
                  front changes the Host header; have it pass on what the browser sent"
             ),
             None => {}
+        }
+        if self.settings.client.requests.profile.asks_before_login() && is_from_elsewhere(&request.headers) {
+            // A browser that does not say where it comes from cannot be told apart after the page either.
+            return reply::ask_before_login(request);
         }
         let Ok(metadata) = self.seams.server.metadata().await else {
             tracing::error!("a login cannot start: the issuer's metadata is not known yet; see earlier messages");
@@ -148,7 +152,10 @@ impl Gateway {
             return Ok(asked.url());
         }
         let Some(request) = asked.push(client, metadata, &self.seams.proofs()) else {
-            tracing::error!("logins are to be lodged at the issuer, but it has no place for that: change issuer.par");
+            tracing::error!(
+                "logins are to be lodged at the issuer, but it has no place for that: change issuer.par, or the \
+                 issuer.security_profile that demands it"
+            );
             return Err(Refusal::LoginFailed(LoginFailure::Misbehaved));
         };
         let (failure, is_a_no) = match self.seams.server.send(request, LODGING).await {

@@ -350,6 +350,22 @@ pub fn bounce(target: &str) -> Answer {
     self::page(StatusCode::OK, &page)
 }
 
+/// A page in front of a login that another site has led to: only who follows its link has wanted one.
+pub fn ask_before_login(request: &Parts) -> Answer {
+    let page = Page {
+        title: "Do you want to sign in?",
+        text: "Another site has sent you here. Go on only if you meant to sign in.".to_owned(),
+        // A link and no form: browsers hold the redirects after a form to its page's policy, and this leads elsewhere.
+        links: vec![
+            (target_of(request).to_owned(), "Sign in".to_owned()),
+            ("/".to_owned(), "Go to the start page".to_owned()),
+        ],
+        refresh: None,
+        script: None,
+    };
+    without_body_for_head(self::page(StatusCode::OK, &page), request)
+}
+
 /// 200 with a JSON body.
 pub fn json(value: &Value, request: &Parts) -> Answer {
     without_body_for_head(own(StatusCode::OK, "application/json", value.to_string().into()), request)

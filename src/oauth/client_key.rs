@@ -8,9 +8,15 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::jws;
+use super::security_profile::SecurityProfile;
+
 /// The client's keys: the first signs, all are published, so that one may follow another without a pause.
 #[derive(Clone, Debug)]
-pub struct ClientKeys(Arc<Keys>);
+pub struct ClientKeys {
+    keys: Arc<Keys>,
+    profile: SecurityProfile,
+}
 
 #[derive(Debug)]
 struct Keys {
@@ -21,21 +27,30 @@ struct Keys {
 impl ClientKeys {
     /// `signer` signs; `others` are published beside it.
     pub fn new(signer: ClientKey, others: Vec<ClientKey>) -> Self {
-        Self(Arc::new(Keys { signer, others }))
+        Self { keys: Arc::new(Keys { signer, others }), profile: SecurityProfile::None }
+    }
+
+    /// The same keys, which sign by no algorithm that the profile does not accept.
+    pub fn held_to(self, profile: SecurityProfile) -> Self {
+        Self { profile, ..self }
     }
 
     /// The public halves as a JWK set (RFC 7517 section 5), as `jwks_uri` of a registration names it.
     pub fn published(&self) -> Value {
-        let Keys { signer, others } = &*self.0;
+        let Keys { signer, others } = &*self.keys;
         let keys: Vec<&Jwk> = std::iter::once(signer).chain(others).map(|key| &key.public).collect();
         json!({ "keys": keys })
     }
 
     /// A JWT of this `typ`, by the key's algorithm that is among the `announced` ones.
     pub(super) fn sign(&self, kind: &str, announced: Option<&[String]>, claims: &Map<String, Value>) -> String {
-        let ClientKey { id, algorithms, secret, .. } = &self.0.signer;
-        let is_announced = |(name, _): &&(&str, Algorithm)| announced.is_none_or(|all| all.iter().any(|it| it == name));
-        // What nobody announces is tried all the same: some servers do not tell all that they take.
+        let ClientKey { id, algorithms, secret, .. } = &self.keys.signer;
+        let is_announced = |(name, _): &&(&str, Algorithm)| {
+            let is_accepted = jws::Algorithm::named(name).is_some_and(|it| self.profile.accepts(it));
+            is_accepted && announced.is_none_or(|all| all.iter().any(|it| it == name))
+        };
+        // What nobody announces is tried all the same: some servers do not tell all that they take. What comes first every
+        // profile accepts.
         let algorithm = algorithms.iter().find(is_announced).or(algorithms.first());
         let mut header = Header::new(algorithm.map(|(_, algorithm)| *algorithm).unwrap_or_default());
         header.typ = Some(kind.to_owned());
@@ -199,6 +214,15 @@ pub(super) mod tests {
             let (signed, made) = token.rsplit_once('.').expect("has parts");
             assert!(public.verify(parameters, signed.as_bytes(), &decode(made)).is_ok(), "{announced:?}");
         }
+    }
+
+    #[test]
+    fn a_client_held_to_a_profile_signs_by_nothing_else() {
+        // FAPI-5.4.1-01: a server that takes RS256 alone is no server of the profile.
+        let announced = ["RS256".to_owned()];
+        let signed_by = |keys: ClientKeys| opened(&keys.sign("JWT", Some(&announced), &claims())).0["alg"].clone();
+        assert_eq!(signed_by(keys(RSA, &[])), "RS256");
+        assert_eq!(signed_by(keys(RSA, &[]).held_to(SecurityProfile::Fapi2)), "PS256");
     }
 
     #[test]

@@ -74,6 +74,9 @@ impl SignedClaims {
         if !announced.iter().any(|it| Algorithm::named(it) == Some(jws.algorithm())) {
             return Err(Misbehaviour::from(format!("{name}: alg is none of those that the metadata announces")).into());
         }
+        if !client.requests.profile.accepts(jws.algorithm()) {
+            return Err(Misbehaviour::from(format!("{name}: alg is none that the security profile accepts")).into());
+        }
         let (payload, key) = jws.verify(keys)?;
         let claims = Document::read(name, &payload)?;
         let issuer = examine_issuer(&claims, metadata, rules.tid, key.issuer())?;

@@ -32,6 +32,7 @@ mod pkce;
 mod provider;
 mod pushed;
 mod requests;
+mod security_profile;
 mod target;
 mod tenants;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use metadata::{AuthorizationServerMetadata, EndpointAliases};
 pub use pkce::PkceVerifier;
 pub use provider::{Advice, Grace, Offline, Practice, Provider, ProviderChoice};
 pub use requests::{Consent, OfflineAccess, Par, Pushing, RequestOptions, ResponseMode};
+pub use security_profile::SecurityProfile;
 pub use target::{Means, TargetId, TokenTarget, Wanted};
 pub use tenants::{Tenants, is_uuid};
 pub use token::{OriginalIdentity, TokenSet, check_refreshed, refresh_request};

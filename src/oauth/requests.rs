@@ -8,6 +8,7 @@ use super::authorization::Parameters;
 use super::client::{Client, Proofs};
 use super::client_key::ClientKeys;
 use super::metadata::AuthorizationServerMetadata;
+use super::security_profile::SecurityProfile;
 use super::target::Wanted;
 
 /// How logins are asked for. The default adds nothing to what every server understands.
@@ -33,6 +34,8 @@ pub struct RequestOptions {
     pub offline_access: OfflineAccess,
     /// Whether people are asked for their consent; none means as the product needs it.
     pub consent: Option<Consent>,
+    /// What they, and the answers, are held to besides.
+    pub profile: SecurityProfile,
 }
 
 /// Whether the scope `offline_access` is asked for (OpenID Connect Core section 11).

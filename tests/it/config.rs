@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use toml::{Table, Value};
 use vestibule::config::{Config, LedgerSettings, Problems, TargetSettings};
 use vestibule::gateway::headers::TransportSecurity;
+use vestibule::oauth::{Par, SecurityProfile};
 
 const MINIMAL: &str = include_str!("../../conf/minimal.toml");
 const REFERENCE: &str = include_str!("../../conf/vestibule.toml");
@@ -423,6 +424,7 @@ fn each_mistake_is_told_by_itself() {
             "issuer.mtls",
             "is not the key of the certificate",
         ),
+        ("[issuer]", "security_profile = \"fapi1\"", "issuer.security_profile", "write \"none\" or \"fapi2\""),
         ("[issuer]", "par = \"yes\"", "issuer.par", "write \"auto\" or \"always\" or \"never\""),
         ("[issuer]", "jar = true", "issuer.jar", "list a key in issuer.client_keys"),
         ("[issuer]", "resource = [\"/api\"]", "issuer.resource", "is not an absolute URI"),
@@ -856,4 +858,81 @@ fn a_listener_for_administrators_that_others_can_reach_needs_a_token() {
     "#);
     let inline = told("listen = \"127.0.0.1:9901\"\ntoken = \"ADMIN-token-0123456789-abcdefghij\"");
     assert!(inline.starts_with("admin.token: the secret itself stands in the file"), "{inline}");
+}
+
+/// The minimal configuration held to FAPI 2.0, by `credentials`.
+fn fapi(credentials: &str) -> String {
+    let secret = "client_secret = { file = \"/run/secrets/client_secret\" }";
+    assert!(MINIMAL.contains(secret));
+    MINIMAL.replace(secret, &format!("security_profile = \"fapi2\"\n{credentials}"))
+}
+
+const CERTIFICATE: &str = "mtls = { certificate = \"client.pem\", key = { file = \"client.key\" } }";
+
+#[test]
+fn one_switch_turns_on_what_fapi_demands() {
+    // FAPI-5.3.3.1-01, FAPI-5.3.3.1-02, FAPI-5.3.3.2-02, FAPI-5.3.3.2-05
+    let world = world();
+    let credentials = [
+        "client_auth = \"private_key_jwt\"\nclient_keys = [{ file = \"client.key\" }]",
+        "client_auth = \"tls_client_auth\"",
+        "client_auth = \"self_signed_tls_client_auth\"",
+        // What it sets may be written all the same.
+        "client_auth = \"tls_client_auth\"\npar = \"always\"\nrequire_iss = true",
+    ];
+    for way in credentials {
+        let config = load(&fapi(&format!("{way}\n{CERTIFICATE}")), world.path()).unwrap_or_else(|it| panic!("{it}"));
+        let requests = &config.client.requests;
+        assert_eq!((requests.par, requests.require_iss, requests.profile), (Par::Always, true, SecurityProfile::Fapi2));
+        assert!(config.client.mutual_tls && config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+    let without = load(MINIMAL, world.path()).unwrap();
+    assert_eq!(without.client.requests.profile, SecurityProfile::None);
+}
+
+#[test]
+fn what_contradicts_fapi_is_refused_one_by_one_with_a_remedy() {
+    // FAPI-5.3.3.1-01, FAPI-5.3.3.1-02, FAPI-5.3.3.1-05, FAPI-5.3.3.2-02, FAPI-5.3.3.2-05, FAPI-5.2.1-01
+    let keys = "client_keys = [{ file = \"client.key\" }]\nassertion_audience = \"token_endpoint\"";
+    let text = fapi(&format!("client_auth = \"private_key_jwt\"\n{keys}\npar = \"auto\"\nrequire_iss = false"));
+    let switches = "[insecure]\nplain_http_cookies = true\nplain_http_issuer = true\nplain_http_upstreams = true\n";
+    insta::assert_snapshot!(report(&format!("{text}\n{switches}")), @r#"
+    issuer.mtls: access tokens are bound to no key of this client, but security_profile = "fapi2"; write { certificate = "…", key = { file = "…" } }, or do without security_profile = "fapi2"
+    issuer.assertion_audience: "token_endpoint", but security_profile = "fapi2"; write "issuer", or do without security_profile = "fapi2"
+    issuer.par: "auto", but security_profile = "fapi2"; write "always", or do without security_profile = "fapi2"
+    issuer.require_iss: false, but security_profile = "fapi2"; write true, or do without security_profile = "fapi2"
+    insecure.plain_http_cookies: true, but security_profile = "fapi2"; take it out, or do without security_profile = "fapi2"
+    insecure.plain_http_issuer: true, but security_profile = "fapi2"; take it out, or do without security_profile = "fapi2"
+    insecure.plain_http_upstreams: true, but security_profile = "fapi2"; take it out, or do without security_profile = "fapi2"
+    "#);
+    let secret = "client_secret = { file = \"/run/secrets/client_secret\" }";
+    for (way, found) in [
+        ("", "it is \"basic\" where nothing is written"),
+        ("client_auth = \"basic\"", "\"basic\""),
+        ("client_auth = \"post\"", "\"post\""),
+    ] {
+        let expected = format!(
+            "issuer.client_auth: {found}, but security_profile = \"fapi2\"; write \"private_key_jwt\" or \
+             \"tls_client_auth\", or do without security_profile = \"fapi2\""
+        );
+        assert_eq!(report(&fapi(&format!("{secret}\n{way}\n{CERTIFICATE}"))), expected);
+    }
+    let nobody = report(&fapi(&format!("client_auth = \"none\"\n{CERTIFICATE}")));
+    assert!(nobody.starts_with("issuer.client_auth: \"none\", but"), "{nobody}");
+}
+
+#[test]
+fn keys_that_are_too_short_are_refused() {
+    // FAPI-5.4.1-02
+    let world = world();
+    std::fs::write(world.path().join("short.pem"), include_str!("../../src/oauth/fixtures/rsa-1024.pem")).unwrap();
+    let credentials =
+        format!("client_auth = \"private_key_jwt\"\nclient_keys = [{{ file = \"short.pem\" }}]\n{CERTIFICATE}");
+    let report = load(&fapi(&credentials), world.path()).expect_err("something is wrong").to_string();
+    assert!(report.starts_with("issuer.client_keys[1]: ") && report.contains("between 2048 and 4096 bits"), "{report}");
+    // Of a certificate that is shown too: its key cannot be used.
+    let shown = "mtls = { certificate = \"client.pem\", key = { file = \"short.pem\" } }";
+    let report = load(&fapi(&format!("client_auth = \"tls_client_auth\"\n{shown}")), world.path());
+    let report = report.expect_err("something is wrong").to_string();
+    assert!(report.starts_with("issuer.mtls: the key "), "{report}");
 }
