@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) client_secret: String,
     /// The one way that the client may authenticate by; every other is refused.
     pub(crate) client_authentication: &'static str,
+    /// The one algorithm that the client may sign its assertions by; any that the server knows by default.
+    pub(crate) client_signs_by: Option<&'static str>,
     /// Where the client's keys are; https, but asked over http where it is this machine.
     pub(crate) jwks_uri: Option<String>,
     /// The client's certificate in PEM form, for `self_signed_tls_client_auth`.
@@ -30,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) tls: Option<ServerTls>,
     /// Whether logins have to be lodged beforehand.
     pub(crate) require_pushed: bool,
+    /// Whether it is held to FAPI 2.0: it signs by ES256, and access tokens are bound to the client's certificate.
+    pub(crate) fapi: bool,
     /// Whether logins have to be signed.
     pub(crate) require_signed: bool,
     /// Where a login may end.
@@ -101,11 +105,13 @@ impl Options {
             client_id: "vestibule".to_owned(),
             client_secret: "a secret with + and / and : and % in it".to_owned(),
             client_authentication: "client_secret_basic",
+            client_signs_by: None,
             jwks_uri: None,
             client_certificate: None,
             client_certificate_name: None,
             tls: None,
             require_pushed: false,
+            fapi: false,
             require_signed: false,
             redirect_uris: vec![format!("{public_url}/bff/callback")],
             post_logout_redirect_uris: vec![format!("{public_url}/bff/logout/return")],
@@ -194,6 +200,13 @@ impl OidcProvider {
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("token", access_token).finish();
         let answer = self.order(Method::GET, &format!("/introspect?{query}"), None).await;
         answer["active"].as_bool().unwrap()
+    }
+
+    /// The thumbprint of the certificate that an access token is bound to (RFC 8705 section 3.1), if it is to one.
+    pub(crate) async fn bound_to(&self, access_token: &str) -> Option<String> {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("token", access_token).finish();
+        let answer = self.order(Method::GET, &format!("/bound?{query}"), None).await;
+        answer["to"].as_str().map(str::to_owned)
     }
 
     /// From now on waits so many milliseconds before and after it processes a token request. A request is read whole

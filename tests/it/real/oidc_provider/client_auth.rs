@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::site::{Place, RealSite};
-use crate::support::authority::{Authority, Issued};
+use crate::support::authority::{Authority, Issued, der, key};
 use crate::support::browser::Browser;
-use crate::support::op::{AccessTokens, OidcProvider, Options, ServerTls};
+use crate::support::op::{AccessTokens, OidcProvider, Options, Rotation, ServerTls};
 use crate::support::site::Texts;
 use crate::support::{PATIENCE, plain_client};
-
-fn key(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
-    rcgen::KeyPair::generate_for(algorithm).unwrap().serialize_pem()
-}
 
 /// Nobody follows the way to the server's own logout here.
 const REVOKED_AT_ONCE: &str = "[logout]\norder = \"before\"";
@@ -109,8 +106,89 @@ async fn logins_are_signed_by_way_of_the_browser_and_inside_a_push() {
         let browser = Browser::new();
         let page = browser.follow(&site.at("/bff/login?max_age=60")).await;
         assert_eq!((page.status, page.url.as_str()), (200, site.at("/").as_str()), "{}", page.text());
-        assert_eq!(site.provider.stats().await.refusals, [""; 0]);
+        lives_and_ends(&site).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node and oidc-provider: run ./tests/run"]
+async fn a_client_with_a_secret_lodges_its_logins_whether_it_must_or_may() {
+    // PAR-2.1-01, PAR-4-02, PAR-5-01, ISS-2.4-03
+    for (required, client, way) in [
+        (false, "", "client_secret_basic"),
+        (true, "require_iss = true", "client_secret_basic"),
+        (true, "par = \"always\"\nclient_auth = \"post\"", "client_secret_post"),
+    ] {
+        let texts = Texts { client, more: REVOKED_AT_ONCE, ..Texts::default() };
+        let change = |options: &mut Options| {
+            options.require_pushed = required;
+            options.client_authentication = way;
+        };
+        let site = RealSite::told(change, &texts).await;
+        let away = Browser::new().navigate(&site.at("/bff/login")).await;
+        let url = away.location().unwrap_or_else(|| panic!("{}", away.text()));
+        let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+        assert_eq!(names, ["client_id", "request_uri"]);
+        lives_and_ends(&site).await;
+    }
+}
+
+/// Made with `openssl genrsa 2048` for the tests; it guards nothing.
+const RSA: &str = include_str!("../../../../src/oauth/fixtures/rsa-2048.pem");
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node and oidc-provider: run ./tests/run"]
+async fn an_rsa_key_signs_by_ps256() {
+    // CAJ-05, FAPI-5.4.1-01
+    let files = [("key.pem".to_owned(), RSA.to_owned())];
+    let credentials = "client_auth = \"private_key_jwt\"\nclient_keys = [{ file = \"key.pem\" }]";
+    let texts = Texts { credentials, beside: &files, more: REVOKED_AT_ONCE, ..Texts::default() };
+    let place = Place::find().await;
+    let mut options = Options::new(&place.url);
+    options.client_authentication = "private_key_jwt";
+    options.client_signs_by = Some("PS256");
+    options.jwks_uri = Some(format!("{}/bff/jwks.json", place.url.replace("http://", "https://")));
+    let provider = Arc::new(OidcProvider::start(&options).await);
+    lives_and_ends(&RealSite::at_place(place, &options, provider, &texts).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node and oidc-provider: run ./tests/run"]
+async fn a_client_held_to_fapi_lives_with_a_server_held_to_it() {
+    // FAPI-5.3.3.1-01, FAPI-5.3.3.1-02, FAPI-5.3.3.1-05..07, FAPI-5.3.3.2-02, FAPI-5.3.3.2-05, FAPI-5.4.1-01
+    let (authority, key) = (Authority::new(), key(&rcgen::PKCS_ECDSA_P256_SHA256));
+    let client = authority.issue("spa-bff.test");
+    let files = [
+        ("key.pem".to_owned(), key),
+        ("client.pem".to_owned(), client.certificate.clone()),
+        ("client.key".to_owned(), client.key.clone()),
+        ("ca.pem".to_owned(), authority.certificate.clone()),
+    ];
+    let credentials = "security_profile = \"fapi2\"\n\
+                       client_auth = \"private_key_jwt\"\nclient_keys = [{ file = \"key.pem\" }]\nca_file = \"ca.pem\"\n\
+                       mtls = { certificate = \"client.pem\", key = { file = \"client.key\" } }";
+    let texts = Texts { credentials, beside: &files, more: REVOKED_AT_ONCE, ..Texts::default() };
+    let place = Place::find().await;
+    let mut options = Options::new(&place.url);
+    let Issued { certificate, key } = authority.issue("localhost");
+    options.tls = Some(ServerTls { certificate, key, ca: authority.certificate.clone() });
+    options.fapi = true;
+    options.require_pushed = true;
+    options.rotation = Rotation::Never;
+    options.client_authentication = "private_key_jwt";
+    options.jwks_uri = Some(format!("{}/bff/jwks.json", place.url.replace("http://", "https://")));
+    let provider = Arc::new(OidcProvider::start(&options).await);
+    let site = RealSite::at_place(place, &options, provider, &texts).await;
+    let browser = site.signed_in().await;
+    let thumbprint = base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(der(&client.certificate)));
+    let first = site.api.tokens().pop().unwrap();
+    assert_eq!(site.provider.bound_to(&first).await.as_ref(), Some(&thumbprint));
+    site.until_expired(&browser).await;
+    assert_eq!(browser.fetch(Method::GET, &site.at("/api/orders")).await.status, 200);
+    let second = site.api.tokens().pop().unwrap();
+    assert_ne!(first, second);
+    assert_eq!(site.provider.bound_to(&second).await, Some(thumbprint));
+    lives_and_ends(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,9 +294,7 @@ async fn a_certificate_that_the_server_trusts_is_proof_enough() {
 #[ignore = "needs node and oidc-provider: run ./tests/run"]
 async fn a_certificate_that_the_client_has_signed_itself_is_proof_where_it_is_registered() {
     // MTLS-2-01, MTLS-5-01
-    let key = rcgen::KeyPair::generate().unwrap();
-    let own = rcgen::CertificateParams::new(["spa-bff.test".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let client = Issued { certificate: own.pem(), key: key.serialize_pem() };
+    let client = Issued::by_itself("spa-bff.test");
     lives_and_ends(&with_certificate("self_signed_tls_client_auth", &Authority::new(), &client).await).await;
 }
 
@@ -231,7 +307,7 @@ async fn an_answer_that_the_servers_page_posts_finishes_a_login() {
     let options = Options::new(&public);
     let provider = Arc::new(OidcProvider::start(&options).await);
     let texts = Texts { client: "response_mode = \"form_post\"", more: REVOKED_AT_ONCE, ..Texts::default() };
-    let _site = RealSite::behind_tls(place, &options, provider, &texts).await;
+    let site = RealSite::behind_tls(place, &options, provider, &texts).await;
     let away = plain_client().get(format!("{url}/bff/login?return_to=/orders")).send().await.unwrap();
     let cookie = away.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     let page = Browser::new().follow(away.headers()["location"].to_str().unwrap()).await;
@@ -254,6 +330,36 @@ async fn an_answer_that_the_servers_page_posts_finishes_a_login() {
         .await
         .unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (303, "/orders"));
-    let cookies = answer.headers().get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
-    assert!(cookies.into_iter().any(|line| line.starts_with("__Host-Http-vestibule=")));
+    let mut cookie = session_cookie(&answer).expect("somebody is signed in");
+
+    let ask = async |method: Method, path: &str, cookie: &str| {
+        let request = plain_client().request(method, format!("{url}{path}")).header("cookie", cookie);
+        request.header("sec-fetch-site", "same-origin").header("sec-fetch-mode", "cors").send().await.unwrap()
+    };
+    assert_eq!(ask(Method::GET, "/api/orders", &cookie).await.status(), 200);
+    let expired = async {
+        loop {
+            let times = ask(Method::GET, "/bff/session", &cookie).await.text().await.unwrap();
+            if serde_json::from_str::<Value>(&times).unwrap()["token_expires_in"] == 0 {
+                // Whole seconds are told; what is told as none may still be nearly one.
+                return tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+    };
+    timeout(PATIENCE, expired).await.unwrap();
+    let refreshed = ask(Method::GET, "/api/orders", &cookie).await;
+    assert_eq!(refreshed.status(), 200);
+    assert!(site.provider.stats().await.refresh_grants_ok >= 1);
+    cookie = session_cookie(&refreshed).expect("the refreshed session");
+    assert_eq!(ask(Method::POST, "/bff/logout", &cookie).await.status(), 200);
+    assert_eq!(ask(Method::GET, "/api/orders", &cookie).await.status(), 401);
+    assert_eq!(site.provider.stats().await.refusals, [""; 0]);
+}
+
+/// The name and value of the session's cookie, if an answer sets it.
+fn session_cookie(answer: &reqwest::Response) -> Option<String> {
+    let lines = answer.headers().get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+    let pairs = lines.filter_map(|line| line.split(';').next());
+    pairs.filter(|pair| pair.starts_with("__Host-Http-vestibule=")).map(str::to_owned).next()
 }

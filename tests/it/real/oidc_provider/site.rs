@@ -2,6 +2,7 @@
 //! is the real one.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct RealSite {
     pub(super) api: TokenApi,
     /// What stands between the browser and Vestibule.
     pub(super) recorder: Recorder,
+    /// How many refreshes there had been when somebody last signed in.
+    before: AtomicU32,
     _vestibule: Vestibule,
 }
 
@@ -102,7 +105,7 @@ impl RealSite {
             clock: Arc::new(SystemClock::default()),
         };
         let vestibule = ground.build(texts).await;
-        Self { url, options, provider, api, recorder, _vestibule: vestibule }
+        Self { url, options, provider, api, recorder, before: AtomicU32::new(0), _vestibule: vestibule }
     }
 
     pub(super) fn at(&self, path: &str) -> String {
@@ -111,6 +114,7 @@ impl RealSite {
 
     /// A browser that has signed in and called the API once.
     pub(super) async fn signed_in(&self) -> Browser {
+        self.before.store(self.refreshes().await, Ordering::Relaxed);
         let browser = Browser::new();
         let page = browser.follow(&self.at("/bff/login")).await;
         assert_eq!((page.status, page.url.as_str()), (200, self.at("/").as_str()), "{}", page.text());
@@ -142,10 +146,11 @@ impl RealSite {
         Duration::from_secs(self.options.access_token_seconds)
     }
 
-    /// Each refresh has become a generation of the session of this browser, which is the only one.
+    /// Each refresh has become a generation of the session of this browser, which is the only one that is used since.
     pub(super) async fn until_generation_counts_refreshes(&self, browser: &Browser) {
+        let before = self.before.load(Ordering::Relaxed);
         let counted = async {
-            while self.generation(browser).await != u64::from(self.refreshes().await) + 1 {
+            while self.generation(browser).await != u64::from(self.refreshes().await - before) + 1 {
                 sleep(Duration::from_millis(25)).await;
             }
         };

@@ -15,8 +15,11 @@ const AGREE_TO_LOGOUT = '/agree-to-logout';
  * `tests/it/support/op.rs`. `tlsUrl` is where the same server checks certificates, if it does.
  */
 export function makeProvider(issuer, options, tlsUrl) {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const signingKey = { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), alg: 'RS256', use: 'sig' };
+  const alg = options.fapi ? 'ES256' : 'RS256';
+  const { privateKey } = options.fapi
+    ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    : generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const signingKey = { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), alg, use: 'sig' };
 
   const provider = new Provider(issuer, {
     adapter: unboundedAdapter(),
@@ -54,12 +57,14 @@ export function makeProvider(issuer, options, tlsUrl) {
       backchannelLogout: { enabled: true },
       rpInitiatedLogout: { enabled: true, logoutSource: agreeToLogout },
       pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requirePushed },
+      fapi: { enabled: options.fapi, profile: '2.0' },
       requestObjects: { enabled: true, requireSignedRequestObject: options.requireSigned },
       ...(tlsUrl && {
         mTLS: {
           enabled: true,
           tlsClientAuth: true,
           selfSignedTlsClientAuth: true,
+          certificateBoundAccessTokens: true,
           getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
           certificateAuthorized: (ctx) => ctx.socket.authorized === true,
           certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_san_dns'
@@ -87,7 +92,12 @@ export function makeProvider(issuer, options, tlsUrl) {
 
   provider.use((ctx, next) => postAgreement(options, ctx, next));
   provider.use((ctx, next) => (ctx.path.startsWith('/interaction/') ? interact(provider, ctx) : next()));
-  return { provider, isActive: (token) => isActive(provider, createPublicKey(privateKey), token) };
+  return {
+    provider,
+    isActive: (token) => isActive(provider, createPublicKey(privateKey), token),
+    // RFC 8705 section 3.1: the certificate that a token is bound to.
+    boundTo: async (token) => (await provider.AccessToken.find(token))?.['x5t#S256'] ?? null,
+  };
 }
 
 /** The endpoints that a client has to be known at, where certificates are checked. */
@@ -113,8 +123,10 @@ function clientOf(options) {
     ...(options.clientCertificate && { jwks: { keys: [keyOf(options.clientCertificate)] } }),
     ...(options.clientCertificateName && { tls_client_auth_san_dns: options.clientCertificateName }),
     token_endpoint_auth_method: options.clientAuthentication,
+    ...(options.clientSignsBy && { token_endpoint_auth_signing_alg: options.clientSignsBy }),
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
+    ...(options.fapi && { id_token_signed_response_alg: 'ES256', tls_client_certificate_bound_access_tokens: true }),
     redirect_uris: options.redirectUris,
     post_logout_redirect_uris: options.postLogoutRedirectUris,
     ...(options.backchannelLogoutUri && {
