@@ -1,6 +1,7 @@
 //! The demo's page in a real Chromium, against the demo's issuer and API, in real time. Everything that the browser gets
 //! from Vestibule is recorded.
 
+mod form_post;
 mod logout;
 
 use std::net::TcpListener;
@@ -20,6 +21,7 @@ use crate::support::chromium::Chromium;
 use crate::support::live::Live;
 use crate::support::recorder::Recorder;
 use crate::support::site::{Ground, Texts, Vestibule};
+use crate::support::tls_front::TlsFront;
 
 /// The running parts.
 pub(super) struct Stage {
@@ -27,6 +29,7 @@ pub(super) struct Stage {
     pub(super) issuer: Issuer,
     api: Api,
     recorder: Recorder,
+    _front: Option<TlsFront>,
     pub(super) chromium: Chromium,
     _vestibule: Vestibule,
 }
@@ -41,13 +44,31 @@ impl Stage {
         Self::start_with(Arc::new(SystemClock::default()), Duration::from_secs(5), texts).await
     }
 
+    /// The same by https: TLS ends in front of Vestibule.
+    async fn behind_tls(texts: &Texts<'_>) -> Self {
+        Self::planned(Arc::new(SystemClock::default()), Duration::from_secs(5), texts, true).await
+    }
+
     /// The stage at the time of `clock`, where access tokens live for so long.
     pub(super) async fn start_with(clock: Arc<dyn Clock>, access_token_ttl: Duration, texts: &Texts<'_>) -> Self {
+        Self::planned(clock, access_token_ttl, texts, false).await
+    }
+
+    async fn planned(
+        clock: Arc<dyn Clock>,
+        access_token_ttl: Duration,
+        texts: &Texts<'_>,
+        is_behind_tls: bool,
+    ) -> Self {
         let chromium = Chromium::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let recorder = Recorder::start(listener.local_addr().unwrap()).await;
         // To the browser the issuer is another site, as in real life: it is 127.0.0.1.
-        let url = format!("http://localhost:{}", recorder.address().port());
+        let front = if is_behind_tls { Some(TlsFront::start(recorder.address()).await) } else { None };
+        let url = match &front {
+            Some(front) => format!("https://localhost:{}", front.address().port()),
+            None => format!("http://localhost:{}", recorder.address().port()),
+        };
         let options = Options {
             redirect_uris: vec![format!("{url}/bff/callback")],
             post_logout_redirect_uris: vec![format!("{url}/bff/logout/return")],
@@ -70,7 +91,7 @@ impl Stage {
             clock,
         };
         let vestibule = ground.build(texts).await;
-        Self { url, issuer, api, recorder, chromium, _vestibule: vestibule }
+        Self { url, issuer, api, recorder, _front: front, chromium, _vestibule: vestibule }
     }
 
     pub(super) fn at(&self, path: &str) -> String {

@@ -45,7 +45,9 @@ impl Chromium {
         let flags = FLAGS.into_iter().map(str::to_owned).chain([format!("--user-data-dir={}", profile.display())]);
         let options = json!({ "args": flags.collect::<Vec<_>>() });
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities([("goog:chromeOptions".to_owned(), options)].into_iter().collect());
+        // The certificates of these tests are nobody's; their servers are all on this machine.
+        let capabilities = [("goog:chromeOptions", options), ("acceptInsecureCerts", json!(true))];
+        builder.capabilities(capabilities.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         let session = tokio::time::timeout(PATIENCE, builder.connect(&format!("http://127.0.0.1:{port}"))).await;
         let client = match session {
             Ok(Ok(client)) => client,

@@ -18,6 +18,7 @@ pub(crate) mod redis;
 pub(crate) mod replica;
 pub(crate) mod site;
 pub(crate) mod source;
+pub(crate) mod tls_front;
 
 use std::time::Duration;
 
