@@ -2,6 +2,8 @@
 //!
 //! Each is refused within the limits, with a line in the log that names the member or the fault. No secret is in it, and no
 //! session is harmed.
+//!
+//! What is the same for every answer, TLS that is cut off or not to be trusted, is in `transport.rs`.
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -11,7 +13,8 @@ use vestibule::oauth::{Authority, Issuer as Identifier};
 
 use super::site_with;
 use crate::issuer::act::Act;
-use crate::issuer::{Document, Endpoint, Issuer, Options};
+use crate::issuer::options::Announce;
+use crate::issuer::{Document, Endpoint, Issuer, Options, Pushed};
 use crate::support::browser::Browser;
 use crate::support::canary::form_found;
 use crate::support::log::Log;
@@ -24,6 +27,7 @@ enum Kind {
     Address,
     Texts,
     Flag,
+    Members,
     /// It informs, and what cannot be read counts as absent.
     Lenient,
 }
@@ -112,10 +116,13 @@ impl Fault {
             (Self::Absent | Self::Null, _) if member.needed => "is absent",
             (Self::Absent | Self::Null, _) | (_, Kind::Lenient) => return None,
             (Self::Text, Kind::Address) => "is not an absolute http or https URL",
-            (Self::Text, Kind::Text | Kind::Texts) | (Self::Flag, Kind::Flag) => return None,
+            (Self::Text, Kind::Text | Kind::Texts) | (Self::Flag, Kind::Flag) | (Self::Object, Kind::Members) => {
+                return None;
+            }
             (Self::List, Kind::Texts) => "holds something that is not a string",
             (_, Kind::Texts) => "is not a list of strings",
             (_, Kind::Flag) => "is not true or false",
+            (_, Kind::Members) => "is not an object",
             (_, Kind::Text | Kind::Address) => "is not a string",
         };
         Some(format!("{name} {what}"))
@@ -197,7 +204,7 @@ fn ask(issuer: &Issuer) -> HttpIssuer {
 #[test]
 fn whatever_is_wrong_with_the_metadata_is_named_and_nothing_of_it_is_believed() {
     // ASM-3-01, ASM-5-01, DISC-3-01, DISC-4.3-01
-    const MEMBERS: [Member; 13] = [
+    const MEMBERS: [Member; 20] = [
         needed("issuer", Kind::Text),
         needed("authorization_endpoint", Kind::Address),
         needed("token_endpoint", Kind::Address),
@@ -211,6 +218,13 @@ fn whatever_is_wrong_with_the_metadata_is_named_and_nothing_of_it_is_believed() 
         optional("id_token_signing_alg_values_supported", Kind::Texts),
         optional("grant_types_supported", Kind::Texts),
         optional("authorization_response_iss_parameter_supported", Kind::Flag),
+        optional("pushed_authorization_request_endpoint", Kind::Address),
+        optional("require_pushed_authorization_requests", Kind::Flag),
+        optional("require_signed_request_object", Kind::Flag),
+        optional("request_object_signing_alg_values_supported", Kind::Texts),
+        optional("token_endpoint_auth_signing_alg_values_supported", Kind::Texts),
+        optional("userinfo_signing_alg_values_supported", Kind::Texts),
+        optional("mtls_endpoint_aliases", Kind::Members),
     ];
     let log = Log::default();
     log.hears(async {
@@ -474,22 +488,161 @@ fn whatever_is_wrong_with_the_userinfo_is_named_and_nobody_is_signed_in() {
     });
 }
 
+/// A site that revokes tokens before it answers a logout.
+async fn revoking() -> Site {
+    Site::planned(Plan { more: "[logout]\norder = \"before\"".to_owned(), ..Plan::default() }).await
+}
+
 #[test]
 fn whatever_a_revocation_is_answered_the_logout_is_done() {
     // REV-2.2.1-01
     let log = Log::default();
     log.hears(async {
-        let site = Site::start().await;
+        let site = revoking().await;
         let elsewhere = format!("{}/revoke", site.api.url());
-        for (what, act, _) in no_documents("{}", &elsewhere) {
+        let mut failures = 0;
+        for (number, (what, act, findings)) in no_documents("{}", &elsewhere).into_iter().enumerate() {
             let browser = site.signed_in().await;
             let copy = Browser::new();
             copy.restore(browser.cookies());
             site.issuer.script().next(Endpoint::Revoke, act);
+            let length = log.length();
             let out = browser.fetch(Method::POST, &site.at("/bff/logout")).await;
             assert_eq!((out.status, site.call(&copy).await.status), (200, 401), "{what}");
+            // What is in an answer of success is nobody's business (RFC 7009 section 2.2).
+            let said = log.since(length);
+            let is_failure = what.contains("redirect") || findings.iter().any(|it| said.contains(it));
+            assert_eq!(said.contains("a token was not revoked"), is_failure, "{what}: {said}");
+            failures += usize::from(is_failure);
+            assert_eq!(site.issuer.script().calls(Endpoint::Revoke), 2 * (number + 1), "{what}: both tokens");
             tells_nothing(&site, &log, &browser);
         }
+        assert!(failures >= 6, "redirects, encodings, and answers without an end: {failures}");
         assert_eq!(site.api.calls(), 0, "no token is sent elsewhere");
     });
+}
+
+/// The answer to a push that is good but for its reference, which nobody has.
+fn lodged() -> Map<String, Value> {
+    object(json!({ "request_uri": "urn:ietf:params:oauth:request_uri:canary", "expires_in": 60 }))
+}
+
+#[test]
+fn whatever_is_wrong_with_the_answer_to_a_push_is_named_and_no_login_starts() {
+    // PAR-2.2-01, PAR-2.3-01
+    let log = Log::default();
+    log.hears(async {
+        let announce = Announce { pushed: Pushed::Required, ..Announce::default() };
+        let issuer = Options { announce, ..Options::default() };
+        let site = Site::planned(Plan { issuer, ..Plan::default() }).await;
+        let other = site.signed_in().await;
+        let started = site.issuer.script().calls(Endpoint::Authorize);
+        let mut cases = Vec::new();
+        for fault in Fault::ALL {
+            let reference = fault.finding(&needed("request_uri", Kind::Text));
+            let reference = reference.unwrap_or_else(|| "request_uri is not a URI of at most 2 KiB".to_owned());
+            cases.push((format!("request_uri {fault:?}"), fault.text(&lodged(), "request_uri"), vec![reference]));
+            let lifetime = match fault {
+                Fault::Absent | Fault::Null | Fault::Number => continue,
+                Fault::Flag | Fault::List | Fault::Object | Fault::Text => {
+                    "expires_in is not a number of seconds above zero".to_owned()
+                }
+                Fault::Huge | Fault::Deep | Fault::Twice => {
+                    fault.finding(&optional("expires_in", Kind::Text)).expect("is a fault")
+                }
+            };
+            cases.push((format!("expires_in {fault:?}"), fault.text(&lodged(), "expires_in"), vec![lifetime]));
+        }
+        let members = cases.into_iter().map(|(what, text, findings)| (what, Act::instead(201, text), findings));
+        let elsewhere = format!("{}/par", site.api.url());
+        let documents = no_documents(&Value::Object(lodged()).to_string(), &elsewhere).into_iter();
+        let documents = documents.map(|(what, act, findings)| {
+            (what.to_owned(), act, findings.iter().map(|&it| it.to_owned()).collect::<Vec<_>>())
+        });
+        let browser = Browser::new();
+        for (what, act, findings) in members.chain(documents) {
+            let length = log.length();
+            site.issuer.script().next(Endpoint::Push, act);
+            let page = browser.navigate(&site.at("/bff/login")).await;
+            let said = log.since(length);
+            assert!([502, 503].contains(&page.status), "{what}: {} {}", page.status, page.text());
+            assert_eq!((page.location(), page.set_cookies().len()), (None, 0), "{what}");
+            assert!(findings.iter().any(|it| said.contains(it)), "{what}: {said}");
+        }
+        assert_eq!(site.issuer.script().calls(Endpoint::Authorize), started, "nobody is sent there");
+        assert_eq!(site.api.calls(), 0, "no login is lodged elsewhere");
+        let lodgings = site.issuer.script().requests_to(Endpoint::Push);
+        for secret in
+            ["state", "nonce", "code_challenge"].iter().flat_map(|name| lodgings.iter().map(|it| it.form.get(name)))
+        {
+            assert!(!log.text().contains(secret.unwrap()), "the log holds what was lodged");
+        }
+        site.pass(TOKEN_SECONDS);
+        assert_eq!((site.call(&other).await.status, site.issuer.refreshes()), (200, 1));
+        tells_nothing(&site, &log, &browser);
+        site.signed_in().await;
+    });
+}
+
+/// Every byte comes soon enough to look alive, and the last one never.
+fn drip() -> Act {
+    Act::pieces(vec![b" ".to_vec(); 100_000], std::time::Duration::from_millis(100))
+        .header("content-type", "application/json")
+}
+
+/// A login ends although this endpoint does not come to an end, and nobody is signed in by it.
+async fn login_ends(endpoint: Endpoint, statuses: &[u16]) {
+    let announce = Announce { pushed: Pushed::Required, ..Announce::default() };
+    let issuer = Options { announce, ..Options::default() };
+    let client = "userinfo = true".to_owned();
+    let site = Site::planned(Plan { issuer, client, ..Plan::default() }).await;
+    let other = site.signed_in().await;
+    site.issuer.script().next(endpoint, drip());
+    let browser = Browser::new();
+    let page = browser.follow(&site.at("/bff/login")).await;
+    assert!(statuses.contains(&page.status), "{endpoint:?}: {} {}", page.status, page.text());
+    assert_eq!(browser.fetch(Method::GET, &site.at("/bff/user")).await.status, 401, "{endpoint:?}");
+    assert_eq!(site.call(&other).await.status, 200, "{endpoint:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes half a minute: run ./tests/run"]
+async fn whatever_drips_is_given_up_within_the_limits_and_harms_no_session() {
+    // O2-6-03: the limits are the product's own, and time is the real one.
+    crate::support::plain_client();
+    let documents = async {
+        let issuer = Issuer::start(Options::default()).await.unwrap();
+        issuer.script().next(Endpoint::Discovery, drip());
+        assert!(ask(&issuer).metadata().await.is_err());
+        issuer.script().next(Endpoint::Jwks, drip());
+        assert!(ask(&issuer).keys(false).await.is_err());
+    };
+    let refresh = async {
+        let site = Site::start().await;
+        let browser = site.signed_in().await;
+        site.pass(TOKEN_SECONDS);
+        site.issuer.script().next(Endpoint::Token, drip());
+        let page = site.call(&browser).await;
+        assert_eq!((page.status, page.set_cookies().len()), (503, 0), "{}", page.text());
+        assert_eq!(browser.fetch(Method::GET, &site.at("/bff/user")).await.status, 200);
+    };
+    let revocation = async {
+        let site = revoking().await;
+        let (browser, copy) = (site.signed_in().await, Browser::new());
+        copy.restore(browser.cookies());
+        site.issuer.script().next(Endpoint::Revoke, drip());
+        let out = browser.fetch(Method::POST, &site.at("/bff/logout")).await;
+        assert_eq!((out.status, site.call(&copy).await.status), (200, 401));
+    };
+    let all = async {
+        tokio::join!(
+            documents,
+            refresh,
+            revocation,
+            login_ends(Endpoint::Push, &[503]),
+            login_ends(Endpoint::Token, &[502, 503, 504]),
+            login_ends(Endpoint::Userinfo, &[502, 503, 504]),
+        )
+    };
+    tokio::time::timeout(4 * crate::support::PATIENCE, all).await.expect("everything is given up");
 }
