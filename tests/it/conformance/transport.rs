@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use vestibule::gateway::{AuthorizationServer, SendError};
 use vestibule::issuer::HttpIssuer;
-use vestibule::oauth::{Authority, Issuer as Identifier};
+use vestibule::oauth::{self, Issuer as Identifier};
 
 use crate::issuer::act::{Act, Hold};
 use crate::issuer::{Endpoint, Issuer, Options};
@@ -22,7 +22,7 @@ async fn an_answer_that_drips_or_never_comes_is_given_up_at_the_deadline() {
     plain_client();
     let issuer = Issuer::start(Options::default()).await.unwrap();
     let identifier = Identifier::new(issuer.url().to_owned());
-    let http = HttpIssuer::new(Authority::new(identifier), None, None).unwrap();
+    let http = HttpIssuer::new(oauth::Authority::new(identifier), None, None).unwrap();
     let hold = Hold::default();
     let acts = [
         // Each byte comes soon enough to look alive.
@@ -76,7 +76,7 @@ async fn a_tls_connection_that_is_cut_off_does_not_pass_for_the_end_of_an_answer
             }
         });
         let identifier = Identifier::new(url);
-        let http = HttpIssuer::new(Authority::new(identifier), Some(&ca_file), None).unwrap();
+        let http = HttpIssuer::new(oauth::Authority::new(identifier), Some(&ca_file), None).unwrap();
         assert_eq!(http.metadata().await.is_ok(), is_taken, "closed properly: {is_closed_properly}");
         serving.await.unwrap();
     }
@@ -111,7 +111,7 @@ async fn nothing_is_sent_to_a_server_whose_certificate_is_not_trusted_or_not_its
         });
         let identifier = Identifier::new(format!("https://{host}:{port}"));
         let root = root.map(std::path::PathBuf::as_path);
-        let http = HttpIssuer::new(Authority::new(identifier), root, None).unwrap();
+        let http = HttpIssuer::new(oauth::Authority::new(identifier), root, None).unwrap();
         let mut request = http::Request::new(b"secret".to_vec());
         *request.uri_mut() = format!("https://{host}:{port}/revoke").parse().unwrap();
         let error = http.send(request, crate::support::PATIENCE).await.expect_err("there is no answer");
