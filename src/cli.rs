@@ -148,7 +148,8 @@ impl fmt::Display for Summary<'_> {
         };
         writeln!(f, "issuer     {}", config.authority.issuer.as_str())?;
         provider(f, config, *metadata)?;
-        writeln!(f, "client     {}, {method}", config.client.id.as_str())?;
+        let bound = if config.client.dpop { "; its tokens are bound to keys (DPoP)" } else { "" };
+        writeln!(f, "client     {}, {method}{bound}", config.client.id.as_str())?;
         writeln!(f, "redirect   {}  (register this at the issuer)", config.client.redirect_uri)?;
         writeln!(f, "site       {}, listening on {}", config.public_url.origin().ascii_serialization(), config.listen)?;
         writeln!(f, "cookie     {}", cookie(config))?;

@@ -202,6 +202,8 @@ impl Server {
             tasks: Arc::clone(&tasks),
             ledger: Arc::clone(&ledger),
             server: Arc::clone(&issuer) as Arc<_>,
+            nonces: Arc::default(),
+            signers: Arc::default(),
         };
         let (limits, drain, wanted) = (config.limits, config.drain, config.admin.clone());
         let issuer_report = IssuerReport::new(&config);
@@ -384,16 +386,25 @@ async fn open_routes(config: &Config, service: &Tasks) -> Result<RouteTable, Sta
     let mut routes = Vec::new();
     for route in &config.routes {
         let target = match &route.target {
-            TargetSettings::Upstream { url, connect_timeout, read_timeout, http2, trust, identity } => {
-                Target::Upstream(Arc::new(Upstream {
-                    url: url.clone(),
-                    connect_timeout: *connect_timeout,
-                    read_timeout: *read_timeout,
-                    http2: *http2,
-                    trust: trust.clone(),
-                    identity: identity.clone(),
-                }))
-            }
+            TargetSettings::Upstream {
+                url,
+                connect_timeout,
+                read_timeout,
+                http2,
+                trust,
+                identity,
+                bearer,
+                external_url,
+            } => Target::Upstream(Arc::new(Upstream {
+                url: url.clone(),
+                connect_timeout: *connect_timeout,
+                read_timeout: *read_timeout,
+                http2: *http2,
+                trust: trust.clone(),
+                identity: identity.clone(),
+                bearer: *bearer,
+                external_url: external_url.clone(),
+            })),
             TargetSettings::Files { folder, max_bytes } => {
                 let files = Arc::new(Files::open(folder, *max_bytes).await.map_err(StartError::Files)?);
                 let watched = Arc::clone(&files);

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::issuer::act::{Act, Queue, Record};
+use super::issuer::possession::{Described, Fault, Judge};
 use super::issuer::serving::{Scissors, Serving};
 use super::issuer::{CERTIFICATE, Introspection};
 
@@ -31,8 +32,48 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 pub enum Guard {
     /// Whoever brings an access token that is good at this issuer; others get 401 (RFC 6750 section 3).
     Bearer(Introspection),
+    /// Whoever brings one that is bound to a key, and a proof of that key for this request (RFC 9449 section 7).
+    Bound(Box<Bound>),
     /// Everybody.
     Open,
+}
+
+/// What an API that wants proofs goes by.
+pub struct Bound {
+    /// Which tokens are good, and for whose key.
+    pub introspection: Introspection,
+    /// Judges proofs.
+    pub judge: Judge,
+    /// The address that it goes by, without a slash at the end; by default what a request calls it.
+    pub url: Option<String>,
+}
+
+impl Bound {
+    /// Whose request it is, or how it is refused.
+    fn subject(&self, request: &Received) -> Result<&'static str, Box<Response>> {
+        let refuse =
+            |challenge| Box::new(answer(StatusCode::UNAUTHORIZED, Some(challenge), &json!({"error": challenge})));
+        let Some(token) = request.credential("dpop") else { return Err(refuse("DPoP algs=\"ES256 EdDSA\"")) };
+        let host = request.headers.get(header::HOST).map(text).unwrap_or_default();
+        let (path, _) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let url = format!("{}{path}", self.url.clone().unwrap_or_else(|| format!("http://{host}")));
+        let described = Described { method: &request.method, url: &url, token: Some(token) };
+        let judged = self.judge.judge(&request.headers, &described);
+        let refused = match &judged {
+            Ok(key) if self.introspection.key(token).as_ref() == Some(key) => None,
+            Ok(_) => Some("DPoP error=\"invalid_token\""),
+            Err(Fault::Nonce) => Some("dPoP error=\"use_dpop_nonce\", algs=\"ES256 EdDSA\""),
+            Err(Fault::Proof(_)) => Some("DPoP error=\"invalid_dpop_proof\""),
+        };
+        match (refused, self.introspection.active(token)) {
+            (None, Some(subject)) => Ok(subject),
+            (refused, _) => {
+                let mut refused = refuse(refused.unwrap_or("DPoP error=\"invalid_token\""));
+                self.judge.tell(&judged, &mut refused);
+                Err(refused)
+            }
+        }
+    }
 }
 
 /// A running API. Dropping it stops it.
@@ -86,6 +127,14 @@ impl Api {
         self.stage.acts.push(act);
     }
 
+    /// The judge of its proofs, where it wants any.
+    pub fn proofs(&self) -> Option<&Judge> {
+        match &self.stage.guard {
+            Guard::Bound(bound) => Some(&bound.judge),
+            Guard::Bearer(_) | Guard::Open => None,
+        }
+    }
+
     /// All requests so far, in the order of their arrival.
     pub fn requests(&self) -> Vec<Received> {
         self.stage.record.all()
@@ -123,8 +172,13 @@ impl Received {
 
     /// The bearer token, if there is one.
     pub fn bearer(&self) -> Option<&str> {
+        self.credential("bearer")
+    }
+
+    /// The token behind this scheme in `Authorization`.
+    pub fn credential(&self, wanted: &str) -> Option<&str> {
         let (scheme, token) = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+        scheme.eq_ignore_ascii_case(wanted).then_some(token)
     }
 }
 
@@ -156,9 +210,13 @@ async fn serve(stage: Arc<Stage>, ConnectInfo(scissors): ConnectInfo<Scissors>, 
 }
 
 fn echo(guard: &Guard, request: &Received) -> Response {
-    let token = request.bearer();
+    let token = request.bearer().or_else(|| request.credential("dpop"));
     let subject = match guard {
         Guard::Open => None,
+        Guard::Bound(bound) => match bound.subject(request) {
+            Ok(subject) => Some(subject),
+            Err(refused) => return *refused,
+        },
         Guard::Bearer(introspection) => {
             match token.map(|token| introspection.active(token).filter(|_| is_theirs(introspection, token, request))) {
                 Some(Some(subject)) => Some(subject),
@@ -180,7 +238,11 @@ fn echo(guard: &Guard, request: &Received) -> Response {
         "body_bytes": request.body.len(),
         "token": {"active": subject.is_some(), "subject": subject, "fingerprint": token.map(fingerprint)},
     });
-    answer(StatusCode::OK, None, &body)
+    let mut answer = answer(StatusCode::OK, None, &body);
+    if let (Guard::Bound(bound), Some(_)) = (guard, subject) {
+        bound.judge.tell(&Ok(String::new()), &mut answer);
+    }
+    answer
 }
 
 /// Whether a token that is bound to a certificate comes from whoever has that certificate (RFC 8705 section 3).

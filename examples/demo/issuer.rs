@@ -25,6 +25,8 @@ mod message;
 pub mod options;
 #[path = "issuer/pages.rs"]
 mod pages;
+#[path = "issuer/possession.rs"]
+pub mod possession;
 #[path = "issuer/proof.rs"]
 mod proof;
 #[path = "issuer/script.rs"]
@@ -60,7 +62,8 @@ pub use self::script::{Document, Script};
 pub use self::token::CERTIFICATE;
 
 use self::book::{Book, Terms};
-use self::message::{bare, json_reply};
+use self::message::{bare, json_reply, refusal};
+use self::possession::{Described, Fault, Judge, Nonces};
 use self::serving::{Scissors, Serving, lock};
 use self::signing::Keys;
 
@@ -225,6 +228,16 @@ impl Issuer {
         self.introspection().active(token)
     }
 
+    /// The judge of the proofs at its token endpoint and where logins are lodged.
+    pub fn proofs(&self) -> &Judge {
+        &self.inner.proofs
+    }
+
+    /// The judge of the proofs at its userinfo endpoint.
+    pub fn userinfo_proofs(&self) -> &Judge {
+        &self.inner.userinfo_proofs
+    }
+
     /// A handle for APIs that have to judge access tokens.
     pub fn introspection(&self) -> Introspection {
         Introspection(Arc::clone(&self.inner))
@@ -284,6 +297,11 @@ impl Introspection {
     pub fn bound_to(&self, token: &str) -> Option<String> {
         lock(&self.0.book).bound_to(token).map(str::to_owned)
     }
+
+    /// The thumbprint of the key that this good access token is bound to, if it is (`cnf`, RFC 9449 section 6.2).
+    pub fn key(&self, token: &str) -> Option<String> {
+        lock(&self.0.book).active(token, self.0.clock.now())?.key.clone()
+    }
 }
 
 struct Inner {
@@ -305,6 +323,8 @@ struct Inner {
     /// The sign-ins that have ended and of which the client has not been told yet.
     untold: Mutex<Vec<Map<String, Value>>>,
     told: Mutex<Vec<Option<Told>>>,
+    proofs: Judge,
+    userinfo_proofs: Judge,
     script: Script,
     options: Options,
 }
@@ -327,6 +347,8 @@ impl Inner {
             assertions: Mutex::default(),
             untold: Mutex::default(),
             told: Mutex::default(),
+            proofs: Judge::new("issuer", options.dpop.unwrap_or(Nonces::None), Arc::clone(&options.clock)),
+            userinfo_proofs: Judge::new("userinfo", options.dpop.unwrap_or(Nonces::None), Arc::clone(&options.clock)),
             script: Script::default(),
             options,
         }
@@ -337,12 +359,29 @@ impl Inner {
             Endpoint::Discovery => self.document(Document::Metadata, self.metadata()),
             Endpoint::Jwks => self.document(Document::Keys, lock(&self.keys).published()),
             Endpoint::Authorize => authorize::authorize(self, request),
-            Endpoint::Token => token::token(self, request),
+            Endpoint::Token => self.proven(request, |key| token::token(self, request, key)),
             Endpoint::Revoke => token::revoke(self, request),
-            Endpoint::Push => authorize::push(self, request),
+            Endpoint::Push => self.proven(request, |key| authorize::push(self, request, key)),
             Endpoint::EndSession => logout::end_session(self, request),
             Endpoint::Userinfo => token::userinfo(self, request),
         }
+    }
+
+    /// Does the work for whoever has proved a key, where clients have to (RFC 9449 sections 5 and 10.1).
+    fn proven(&self, request: &Received, work: impl FnOnce(Option<&str>) -> Response) -> Response {
+        if self.options.dpop.is_none() {
+            return work(None);
+        }
+        let url = format!("{}{}", self.url, request.endpoint.path());
+        let described = Described { method: request.method.as_str(), url: &url, token: None };
+        let judged = self.proofs.judge(&request.headers, &described);
+        let mut answer = match &judged {
+            Ok(key) => work(Some(key)),
+            Err(Fault::Nonce) => refusal(StatusCode::BAD_REQUEST, "use_dpop_nonce", "another nonce is wanted"),
+            Err(Fault::Proof(why)) => refusal(StatusCode::BAD_REQUEST, "invalid_dpop_proof", why),
+        };
+        self.proofs.tell(&judged, &mut answer);
+        answer
     }
 
     fn document(&self, document: Document, mut content: Map<String, Value>) -> Response {
@@ -374,6 +413,9 @@ impl Inner {
         state("authorization_response_iss_parameter_supported", json!(announce.issuer_parameter));
         if announce.bound_tokens {
             state("tls_client_certificate_bound_access_tokens", json!(true));
+        }
+        if self.options.dpop.is_some() {
+            state("dpop_signing_alg_values_supported", json!(["ES256", "EdDSA"]));
         }
         if announce.end_session {
             state("end_session_endpoint", at(Endpoint::EndSession));

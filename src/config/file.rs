@@ -46,6 +46,7 @@ pub(super) struct RawIssuer {
     pub(super) assertion_audience: Option<String>,
     pub(super) assertion_typ: Option<String>,
     pub(super) mtls: Option<RawIdentity>,
+    pub(super) dpop: Option<bool>,
     pub(super) scopes: Option<Vec<String>>,
     pub(super) offline_access: Option<String>,
     pub(super) consent: Option<String>,
@@ -157,6 +158,8 @@ pub(super) struct RawRoute {
     pub(super) token: Option<RawToken>,
     pub(super) mtls: Option<RawShown>,
     pub(super) ca_file: Option<String>,
+    pub(super) token_scheme: Option<String>,
+    pub(super) dpop_url: Option<String>,
 }
 
 /// `route.token`

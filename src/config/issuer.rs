@@ -13,8 +13,8 @@ use crate::identity::Identity;
 use crate::oauth::{Authority, Client, ClientId, Issuer, PlainHttp, Protocol, Provider, ProviderChoice, is_uuid};
 
 /// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
-/// section 4.3, RFC 9101 section 5, OpenID Connect Core section 3.1.2.1).
-const OF_THE_PROTOCOL: [&str; 23] = [
+/// section 4.3, RFC 9101 section 5, RFC 9449 section 10, OpenID Connect Core section 3.1.2.1).
+const OF_THE_PROTOCOL: [&str; 24] = [
     "response_type",
     "response_mode",
     "client_id",
@@ -29,6 +29,7 @@ const OF_THE_PROTOCOL: [&str; 23] = [
     "code_challenge",
     "code_challenge_method",
     "code_verifier",
+    "dpop_jkt",
     "grant_type",
     "request",
     "request_uri",
@@ -109,6 +110,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
     let authority = Authority {
         issuer: identifier?,
         protocol,
+        dpop: raw.dpop.unwrap_or(false),
         plain_http: if plain { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly },
         provider,
         tenants,
@@ -129,6 +131,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
             authentication: authentication?,
             keys,
             mutual_tls: identity.is_some(),
+            dpop: raw.dpop.unwrap_or(false),
             requests,
             redirect_uri: redirect_uri?,
             protocol,

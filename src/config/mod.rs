@@ -164,6 +164,10 @@ pub enum TargetSettings {
         trust: Option<Trust>,
         /// What it is shown where it asks for a certificate.
         identity: Option<Identity>,
+        /// Whether tokens are shown to it as bearer tokens even where they are bound to a key.
+        bearer: bool,
+        /// Its address as it knows it itself, where that is another.
+        external_url: Option<Url>,
     },
     /// To files.
     Files {

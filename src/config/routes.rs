@@ -24,7 +24,8 @@ const METHODS_OF_FILES: [Method; 2] = [Method::GET, Method::HEAD];
 const FILES_MAX_BYTES: u64 = 256 << 20;
 
 /// Turns the `[[route]]` tables of a site at `public_url`, whose own endpoints lie below `prefix`, into its routes.
-/// `issuer` is the certificate that the issuer is shown, if one is named, and if that can be used.
+/// `issuer` is the certificate that the issuer is shown, if one is named, and if that can be used; `dpop` is whether tokens are
+/// bound to keys.
 ///
 /// Those with problems are left out.
 pub(super) fn apply(
@@ -33,6 +34,7 @@ pub(super) fn apply(
     public_url: Option<&Url>,
     prefix: &str,
     issuer: Option<Option<&Identity>>,
+    dpop: bool,
 ) -> Vec<RouteSettings> {
     if raw.is_empty() {
         let remedy = "write one, with a path, an upstream (or files) and auth";
@@ -40,7 +42,7 @@ pub(super) fn apply(
     }
     let mut routes: Vec<RouteSettings> = Vec::new();
     for (name, raw) in raw {
-        let Some(route) = route(checker, &name, raw, public_url, prefix, issuer) else { continue };
+        let Some(route) = route(checker, &name, raw, public_url, prefix, (issuer, dpop)) else { continue };
         if routes.iter().any(|other| other.path == route.path) {
             let flaw = Flaw::new("there is a route with this path before", "give it another path, or take it out");
             checker.note(&format!("{name}.path"), flaw);
@@ -56,7 +58,7 @@ fn route(
     mut raw: RawRoute,
     public_url: Option<&Url>,
     prefix: &str,
-    issuer: Option<Option<&Identity>>,
+    (issuer, dpop): (Option<Option<&Identity>>, bool),
 ) -> Option<RouteSettings> {
     let key = |key: &str| format!("{name}.{key}");
     let path = checker.required(&key("path"), raw.path.take(), "write the path that it begins with", |text| {
@@ -80,7 +82,7 @@ fn route(
         (Some(url), None) => {
             let shown = raw.mtls.take();
             let identity = shown.and_then(|shown| certificate(checker, &key("mtls"), shown, issuer));
-            upstream(checker, name, &raw, &url, public_url, identity)
+            upstream(checker, name, &raw, &url, public_url, (identity, dpop && access != Some(Access::Public)))
         }
         (None, Some(folder)) => files(checker, name, &raw, &folder, &methods),
         (Some(_), Some(_)) => {
@@ -151,7 +153,7 @@ fn upstream(
     raw: &RawRoute,
     url: &str,
     public_url: Option<&Url>,
-    identity: Option<Identity>,
+    (identity, bound): (Option<Identity>, bool),
 ) -> Option<TargetSettings> {
     let key = |key: &str| format!("{name}.{key}");
     if raw.files_max_bytes.is_some() {
@@ -182,7 +184,8 @@ fn upstream(
             checker.note(&key(key_of_tls), flaw);
         }
     }
-    Some(TargetSettings::Upstream { url, connect_timeout, read_timeout, http2, trust, identity })
+    let (bearer, external_url) = proofs(checker, name, raw, bound);
+    Some(TargetSettings::Upstream { url, connect_timeout, read_timeout, http2, trust, identity, bearer, external_url })
 }
 
 /// What the upstream is shown where it asks for a certificate.
@@ -218,6 +221,27 @@ fn trust(file: &Path) -> Result<Trust, Flaw> {
     roots.map(|roots| Trust::only(roots.iter().map(|root| root.to_vec()))).ok_or_else(flaw)
 }
 
+/// Whether bound tokens go there as bearer tokens all the same, and what proofs call it. `bound`: there are such tokens.
+fn proofs(checker: &mut Checker<'_>, name: &str, raw: &RawRoute, bound: bool) -> (bool, Option<Url>) {
+    let key = |key: &str| format!("{name}.{key}");
+    for (unused, is_there) in [("token_scheme", raw.token_scheme.is_some()), ("dpop_url", raw.dpop_url.is_some())] {
+        if is_there && !bound {
+            let found = "no token that is bound to a key goes there";
+            checker.note(&key(unused), Flaw::new(found, "take it out, or write issuer.dpop = true and another auth"));
+        }
+    }
+    let words = [("DPoP", false), ("Bearer", true)];
+    let scheme = raw.token_scheme.as_deref();
+    let bearer = checker.or(&key("token_scheme"), scheme, false, |text| choice(text, &words));
+    let external_url = raw.dpop_url.as_deref().map(web_url);
+    let external_url = external_url.and_then(|url| checker.check(&key("dpop_url"), url));
+    if bearer && external_url.is_some() {
+        let flaw = Flaw::new("a bearer token needs no proof", "take it out, or write token_scheme = \"DPoP\"");
+        checker.note(&key("dpop_url"), flaw);
+    }
+    (bearer, external_url)
+}
+
 fn files(
     checker: &mut Checker<'_>,
     name: &str,
@@ -233,6 +257,8 @@ fn files(
         ("http2", raw.http2.is_some()),
         ("mtls", raw.mtls.is_some()),
         ("ca_file", raw.ca_file.is_some()),
+        ("token_scheme", raw.token_scheme.is_some()),
+        ("dpop_url", raw.dpop_url.is_some()),
     ];
     for (misplaced_key, _) in of_upstreams.iter().filter(|(_, is_there)| *is_there) {
         misplaced(checker, &key(misplaced_key), "an upstream");

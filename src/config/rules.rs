@@ -45,13 +45,14 @@ pub(super) fn apply(
     let server = checker.server(raw.server);
     let public_url = server.as_ref().map(|server| &server.public_url);
     let prefix = server.as_ref().map_or(PREFIX, |server| &server.prefix);
+    let dpop = raw.issuer.dpop.unwrap_or(false);
     let is_shown = raw.issuer.mtls.is_some();
     let mut raw_issuer = raw.issuer;
     let security_profile = security_profile::apply(&mut checker, &mut raw_issuer);
     let issuer = issuer::apply(&mut checker, raw_issuer, server.as_ref().map(Server::redirect_uri));
     let mut issuer = issuer.map(|issuer| issuer.held_to(security_profile));
     let identity = is_shown.then(|| issuer.as_ref().and_then(|issuer| issuer.identity.as_ref()));
-    let routes = routes::apply(&mut checker, raw.routes, public_url, prefix, identity);
+    let routes = routes::apply(&mut checker, raw.routes, public_url, prefix, identity, dpop);
     if let Some(issuer) = &mut issuer {
         let requests = &mut issuer.client.requests;
         requests.later = routes::asked_for_later(&routes);

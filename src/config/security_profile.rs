@@ -85,9 +85,9 @@ fn fapi(checker: &mut Checker<'_>, raw: &mut RawIssuer) {
 /// That access tokens are bound to a key of this client (FAPI 2.0 section 5.3.3.1, clause 1), or which key of the
 /// configuration would do that, and how. This is the one place that knows the ways to bind them.
 const fn sender_constraint(raw: &RawIssuer) -> Result<(), (&'static str, &'static str)> {
-    // A token of an issuer that has seen a certificate is bound to it (RFC 8705 section 3).
-    if raw.mtls.is_some() {
+    // A token of an issuer that has seen a certificate is bound to it (RFC 8705 section 3), or the session has a key (RFC 9449).
+    if raw.mtls.is_some() || matches!(raw.dpop, Some(true)) {
         return Ok(());
     }
-    Err(("issuer.mtls", "write { certificate = \"…\", key = { file = \"…\" } }"))
+    Err(("issuer.dpop", "write true, or issuer.mtls = { certificate = \"…\", key = { file = \"…\" } }"))
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::admission::Passport;
 use super::broker::Resolved;
@@ -18,7 +18,7 @@ use super::route::{CanonicalPath, Route, RouteToken, Upstream, authority};
 use super::vigil::{Use, Vigil};
 use super::{Gateway, Peer, attach};
 use crate::ledger::view::Standing;
-use crate::oauth::StepUp;
+use crate::oauth::{StepUp, TokenScheme};
 use crate::session::cookies::SetCookies;
 use crate::session::{Carried, Freshness, Session};
 
@@ -30,15 +30,18 @@ pub struct Forwarding {
     _cleared: Cleared,
     upstream: Arc<Upstream>,
     target: PathAndQuery,
+    method: Method,
+    /// What proofs call the target; empty where none is made.
+    proven_target: String,
     fields: FieldEdits,
     passport: Option<Passport>,
     /// Which token of the session it carries.
     token: RouteToken,
     /// The session whose token the last attempt carried.
     used: Option<Arc<Session>>,
-    /// Whether the request may be sent twice (RFC 9110 section 9.2.2), and whether it has been.
-    safe: bool,
+    /// Whether it has been sent twice because of its token, and because of its proof.
     repeated: bool,
+    proven_anew: bool,
     /// What is answered in place of the upstream's answer.
     instead: Option<Refusal>,
 }
@@ -62,6 +65,9 @@ pub enum Verdict {
     Pass,
     /// The request is sent once more.
     Repeat,
+    /// The same, whatever its method, for it was not worked on. If what was sent of its body is gone, something else is
+    /// answered in its place.
+    RepeatOrReplace,
     /// Something else is answered in its place: [`Failure::Replaced`].
     Replace,
 }
@@ -95,6 +101,8 @@ impl Forwarding {
         peer: Peer,
         passport: Option<Passport>,
     ) -> Self {
+        let is_bound = |it: &Passport| upstream.scheme_for(&it.session) == TokenScheme::DPoP;
+        let proven = passport.as_ref().is_some_and(is_bound).then(|| upstream.proven_target(route, path));
         let path = path.forwarded_by(route, upstream);
         let target = match request.uri.query() {
             Some(query) => format!("{path}?{query}"),
@@ -104,6 +112,8 @@ impl Forwarding {
         Self {
             // A canonical path and a query that was parsed before make a target; the root stands in for the impossible.
             target: PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")),
+            method: request.method.clone(),
+            proven_target: proven.unwrap_or_default(),
             gateway,
             _cleared: cleared,
             upstream: Arc::clone(upstream),
@@ -112,8 +122,8 @@ impl Forwarding {
             token: route.token.clone(),
             used: None,
             repeated: false,
+            proven_anew: false,
             instead: None,
-            safe: request.method.is_safe(),
         }
     }
 
@@ -141,10 +151,9 @@ impl Forwarding {
         }
         if let Some(passport) = &self.passport {
             let session = passport.newest();
-            let token = self.token.carried_by(&session).map(|it| format!("Bearer {}", it.token.expose()));
-            if let Some(Ok(mut bearer)) = token.map(HeaderValue::try_from) {
-                bearer.set_sensitive(true);
-                set.push((AUTHORIZATION, bearer));
+            if let Some(held) = self.token.carried_by(&session) {
+                let (method, target) = (&self.method, &self.proven_target);
+                set.extend(self.gateway.presented(&session, &held.token, &self.upstream, method, target));
             }
             self.used = Some(session);
         }
@@ -152,12 +161,15 @@ impl Forwarding {
     }
 
     /// What becomes of the upstream's answer. A 401 for a token that has been replaced meanwhile is worth one more try,
-    /// if the request is safe to repeat (RFC 9110 section 9.2.2); a demand for a stronger login becomes an answer that
-    /// says where to go.
+    /// if the request is safe to repeat (RFC 9110 section 9.2.2), and so is one for a proof without the newest nonce in any
+    /// case; a demand for a stronger login becomes an answer that says where to go.
     pub async fn answered(&mut self, status: StatusCode, fields: &HeaderMap) -> Verdict {
+        if self.shows_proof() && self.gateway.demands_nonce(&self.upstream, status, fields) {
+            return self.prove_anew();
+        }
         match self.try_newer_token(status).await {
             Verdict::Pass => {}
-            other @ (Verdict::Repeat | Verdict::Replace) => return other,
+            other @ (Verdict::Repeat | Verdict::RepeatOrReplace | Verdict::Replace) => return other,
         }
         let demand = self.used.as_ref().and_then(|used| Some((used, StepUp::read(status, fields)?)));
         match demand {
@@ -170,8 +182,22 @@ impl Forwarding {
         }
     }
 
+    /// Whether the last attempt carried a proof.
+    fn shows_proof(&self) -> bool {
+        self.used.as_ref().is_some_and(|used| self.upstream.scheme_for(used) == TokenScheme::DPoP)
+    }
+
+    /// The upstream has not worked on the request, because its proof has not the newest nonce (RFC 9449 section 9). Once it is
+    /// made anew; a server that then wants another one yet might want one for ever. Its 401 would say that the person has to
+    /// sign in, which would not help.
+    fn prove_anew(&mut self) -> Verdict {
+        self.instead = Some(Refusal::SendAgain);
+        let again = !std::mem::replace(&mut self.proven_anew, true);
+        if again { Verdict::RepeatOrReplace } else { Verdict::Replace }
+    }
+
     async fn try_newer_token(&mut self, status: StatusCode) -> Verdict {
-        if status != StatusCode::UNAUTHORIZED || self.repeated || !self.safe {
+        if status != StatusCode::UNAUTHORIZED || self.repeated || !self.method.is_safe() {
             return Verdict::Pass;
         }
         let (Some(passport), Some(used)) = (&self.passport, &self.used) else { return Verdict::Pass };

@@ -24,8 +24,8 @@ use crate::clock::Timestamp;
 use crate::ledger::protocol::{End, EndReason};
 use crate::ledger::{FirstUse, StoreError};
 use crate::oauth::{
-    self, AuthorizationResponse, AuthorizationServerMetadata, CodeRedemption, Error, JwkSet, LoginTransaction,
-    Protocol, TokenSet, UserInfo, VerifiedLogin,
+    self, AuthorizationResponse, AuthorizationServerMetadata, CodeRedemption, Error, JwkSet, LoginTransaction, Proofs,
+    Protocol, TokenScheme, TokenSet, UserInfo, VerifiedLogin,
 };
 use crate::session::{Placement, Session};
 
@@ -267,13 +267,14 @@ impl Gateway {
         let metadata = self.seams.server.metadata().await.map_err(unavailable)?;
         let redemption: CodeRedemption =
             transaction.accept(response, &self.settings.client, &metadata, self.seams.clock.now())?;
-        let (request, pending) = redemption.token_request(&self.settings.client, &metadata, &self.seams.proofs());
+        let (grant, pending) = redemption.redeem();
         let asked = self.seams.asked(&metadata);
-        let answer = self.seams.server.send(request, DEADLINE).await.map_err(|error| {
+        let request = |proofs: &Proofs<'_>| grant.request(&self.settings.client, &metadata, proofs);
+        let answer = self.seams.ask(grant.proof_key(), DEADLINE, request).await.map_err(|error| {
             tracing::warn!(%error, "a code cannot be redeemed");
             Error::IssuerMisbehaved("it did not answer the token request".into())
         })?;
-        let mut tokens = TokenSet::read(&answer)?;
+        let mut tokens = TokenSet::read(&answer, TokenScheme::of(grant.proof_key()))?;
         self.broker.health().accepted();
         let verified = match self.verify(&pending, &metadata, &tokens).await {
             Ok(verified) => verified,
@@ -331,10 +332,12 @@ impl Gateway {
             Protocol::OAuth => finish(&JwkSet::default()),
             Protocol::OpenIdConnect => self.seams.with_keys(finish).await,
         }?;
-        let Some(request) = oauth::userinfo_request(client, metadata, &tokens.access_token)? else {
+        let (token, key) = (&tokens.access_token, verified.proof_key());
+        let Some(request) = oauth::userinfo_request(client, metadata, token, TokenScheme::of(key))? else {
             return Ok(verified);
         };
-        let answer = self.seams.server.send(request, USERINFO).await.map_err(|error| {
+        let again = |_: &Proofs<'_>| request.clone();
+        let answer = self.seams.ask_showing(Some(token), key, USERINFO, again).await.map_err(|error| {
             tracing::warn!(%error, "the UserInfo endpoint cannot be asked");
             Error::IssuerMisbehaved("it did not answer the UserInfo request".into())
         })?;

@@ -153,8 +153,11 @@ impl TransportSecurity {
 /// What an upstream may not say to a browser; `held` is the access token that was sent along.
 pub fn for_browser(fields: &HeaderMap, names: &CookieNames, held: Option<&[u8]>) -> DownstreamEdits {
     let mut edits = DownstreamEdits::default();
-    // What other origins may do is decided here and nowhere else (BBA-6.1-28); versions are nobody's business.
-    let is_ours_to_say = |name: &&HeaderName| name.as_str().starts_with("access-control-") || **name == SERVER;
+    // What other origins may do is decided here and nowhere else (BBA-6.1-28); versions are nobody's business. Proofs are
+    // made here, so their nonces are for us (DPOP-R-01).
+    let is_ours_to_say = |name: &&HeaderName| {
+        name.as_str().starts_with("access-control-") || **name == SERVER || name.as_str() == "dpop-nonce"
+    };
     edits.remove.extend(fields.keys().filter(is_ours_to_say).cloned());
     let leaks = |value: &HeaderValue| held.is_some_and(|token| contains(value, token));
     let ours = |line: &HeaderValue| sets_cookie_of(line, names);
@@ -195,11 +198,12 @@ pub fn private_caching(fields: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-/// Whether a challenge opens no dialog in a browser (BT-3-02).
+/// Whether a challenge opens no dialog in a browser (BT-3-02), and asks for nothing that only we could do (DPOP-R-01).
 pub fn harmless_challenge(challenge: &HeaderValue) -> bool {
     challenge.to_str().is_ok_and(|text| {
         let scheme = text.trim_start().split([' ', ',']).next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case("bearer") && !text.to_ascii_lowercase().contains("basic")
+        let text = text.to_ascii_lowercase();
+        scheme.eq_ignore_ascii_case("bearer") && !text.contains("basic") && !text.contains("dpop")
     })
 }
 

@@ -12,7 +12,9 @@ use super::reply::{Answer, LoginFailure, Refusal};
 use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
 use super::{Gateway, attach, reply};
-use crate::oauth::{AuthorizationRequest, AuthorizationServerMetadata, LoginTransaction, LoginWishes, Pushing, State};
+use crate::oauth::{
+    AuthorizationRequest, AuthorizationServerMetadata, LoginTransaction, LoginWishes, ProofKey, Proofs, Pushing, State,
+};
 use crate::session::{Level, Session, SessionId};
 
 /// A login that is on its way: what its cookie seals.
@@ -123,7 +125,7 @@ impl Gateway {
             tracing::warn!(%error, "a login cannot be kept in a cookie");
             return Refusal::BadRequest("parameters that are too long together").answer(request, prefix);
         }
-        let url = match self.lodge(&asked, &metadata).await {
+        let url = match self.lodge(&asked, &metadata, pending.transaction.proof_key()).await {
             Ok(url) => url,
             Err(refusal) => return refusal.answer(request, prefix),
         };
@@ -141,6 +143,7 @@ impl Gateway {
         &self,
         asked: &AuthorizationRequest,
         metadata: &AuthorizationServerMetadata,
+        key: Option<&ProofKey>,
     ) -> Result<Url, Refusal> {
         let client = &self.settings.client;
         if metadata.require_signed_request_object && client.keys.is_none() {
@@ -151,14 +154,15 @@ impl Gateway {
         if pushing == Pushing::No {
             return Ok(asked.url());
         }
-        let Some(request) = asked.push(client, metadata, &self.seams.proofs()) else {
+        let Some(place) = asked.place(client, metadata) else {
             tracing::error!(
                 "logins are to be lodged at the issuer, but it has no place for that: change issuer.par, or the \
                  issuer.security_profile that demands it"
             );
             return Err(Refusal::LoginFailed(LoginFailure::Misbehaved));
         };
-        let (failure, is_a_no) = match self.seams.server.send(request, LODGING).await {
+        let request = |proofs: &Proofs<'_>| asked.push(client, metadata, place, proofs);
+        let (failure, is_a_no) = match self.seams.ask(key, LODGING, request).await {
             Ok(response) => match asked.pushed(client, &response) {
                 Ok(url) => {
                     self.broker.health().accepted();

@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod api;
+mod ask;
 mod backchannel;
 mod body;
 pub mod broker;
@@ -22,12 +23,15 @@ pub mod health;
 mod jwks;
 mod login;
 pub mod logout;
+mod nonces;
 mod opened;
 mod pages;
+mod presenting;
 pub mod reply;
 pub mod return_to;
 pub mod roster;
 pub mod route;
+mod signers;
 mod step_up;
 mod user;
 mod vigil;
@@ -57,9 +61,11 @@ use self::events::Streams;
 pub use self::headers::DownstreamEdits;
 use self::headers::{TransportSecurity, attach};
 use self::logout::{FrontChannel, LogoutSettings};
+pub use self::nonces::{Nonces, Part};
 use self::reply::{Answer, Refusal};
 use self::roster::{Roster, RosterPolicy};
 use self::route::{Access, CanonicalPath, Route, RouteTable, Target};
+pub use self::signers::Signers;
 pub use self::vigil::{Over, Sign, Vigil};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
@@ -133,6 +139,10 @@ pub struct Seams {
     pub ledger: Arc<Ledger>,
     /// The authorization server.
     pub server: Arc<dyn AuthorizationServer>,
+    /// What servers want to see in proofs of possession.
+    pub nonces: Arc<Nonces>,
+    /// What signs those proofs.
+    pub signers: Arc<Signers>,
 }
 
 impl fmt::Debug for Seams {

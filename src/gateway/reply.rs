@@ -49,6 +49,8 @@ pub enum Refusal {
     LedgerUnavailable,
     /// The authorization server gives no token for the API of this route. The session is kept.
     NoTokenForRoute,
+    /// The upstream wants a newer proof, and the request cannot be sent again from here: its body is gone, or it has been.
+    SendAgain,
     /// The upstream cannot be reached, or broke off.
     UpstreamFailed,
     /// The upstream did not answer in time.
@@ -139,6 +141,12 @@ impl Refusal {
                 "Your session cannot be checked right now",
                 "If you were signed in, you still are. Try again in a moment.".to_owned(),
             ),
+            Self::SendAgain => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "send-again",
+                "The service behind this page wants this once more",
+                "Nothing has been done yet. It can be sent again at once.".to_owned(),
+            ),
             Self::UpstreamFailed => (
                 StatusCode::BAD_GATEWAY,
                 "upstream-failed",
@@ -227,7 +235,7 @@ impl Refusal {
             Self::IssuerUnavailable(wait) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
             }
-            Self::LedgerUnavailable => {
+            Self::LedgerUnavailable | Self::SendAgain => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::Method(allowed) => {
@@ -303,7 +311,11 @@ impl Refusal {
                 vec![(format!("{}&attempt=1", login.0), "Try again".to_owned()), home]
             }
             Self::NoSession(_) | Self::LoginFailed(_) => vec![login, home],
-            Self::IssuerUnavailable(_) | Self::LedgerUnavailable | Self::UpstreamFailed | Self::UpstreamTimeout => {
+            Self::IssuerUnavailable(_)
+            | Self::LedgerUnavailable
+            | Self::SendAgain
+            | Self::UpstreamFailed
+            | Self::UpstreamTimeout => {
                 vec![(again, "Try again".to_owned()), home]
             }
             Self::NotANavigation => vec![login],

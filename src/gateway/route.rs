@@ -97,6 +97,10 @@ pub struct Upstream {
     /// What it is shown where it asks for a certificate: for tokens that are bound to one, the same as the authorization
     /// server is shown (RFC 8705 section 3).
     pub identity: Option<Identity>,
+    /// Whether tokens are shown to it as bearer tokens even where they are bound to a key (RFC 9449 section 7.2).
+    pub bearer: bool,
+    /// Its address as it knows it itself, in place of `url`, where a proxy of its own stands before it: proofs name it.
+    pub external_url: Option<Url>,
 }
 
 /// Certificates that issue those of an upstream, in place of the operating system's roots of trust.
@@ -243,12 +247,17 @@ impl CanonicalPath {
 
     /// The path that `route` forwards it to.
     pub fn forwarded_by(&self, route: &Route, upstream: &Upstream) -> String {
+        self.forwarded_behind(route, &upstream.url)
+    }
+
+    /// The same if the upstream were at `base`.
+    pub(super) fn forwarded_behind(&self, route: &Route, base: &Url) -> String {
         let kept = if route.strip_prefix {
             self.0.strip_prefix(route.path.trim_end_matches('/')).unwrap_or(&self.0)
         } else {
             &self.0
         };
-        let base = upstream.url.path().trim_end_matches('/');
+        let base = base.path().trim_end_matches('/');
         let slash = if kept.starts_with('/') { "" } else { "/" };
         format!("{base}{slash}{kept}")
     }
@@ -285,6 +294,8 @@ mod tests {
             http2: false,
             trust: None,
             identity: None,
+            bearer: false,
+            external_url: None,
         }
     }
 

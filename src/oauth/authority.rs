@@ -17,6 +17,8 @@ pub struct Authority {
     pub issuer: Issuer,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Whether it is to bind tokens to keys of ours (RFC 9449).
+    pub dpop: bool,
     /// Whether it may be spoken to in clear text.
     pub plain_http: PlainHttp,
     /// Which product it is.
@@ -34,6 +36,7 @@ impl Authority {
         Self {
             issuer,
             protocol: Protocol::OpenIdConnect,
+            dpop: false,
             plain_http: PlainHttp::LoopbackOnly,
             provider: ProviderChoice::Auto,
             tenants: Vec::new(),

@@ -38,14 +38,17 @@ pub(super) struct Request<'a> {
     pub(super) challenge: &'a str,
     pub(super) scope: &'a str,
     pub(super) wishes: &'a LoginWishes,
+    /// The thumbprint of the key that the code is bound to, if it is (RFC 9449 section 10).
+    pub(super) key: Option<&'a str>,
 }
 
 /// Parameters that no configuration may add, because a login depends on what they say or on their absence.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
     "client_id",
     "client_secret",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
     "id_token_hint",
     "max_age",
     "nonce",
@@ -110,7 +113,7 @@ pub(super) fn authorization_request(
 }
 
 fn plain_parameters(client: &Client, metadata: &AuthorizationServerMetadata, request: &Request<'_>) -> Parameters {
-    let Request { state, nonce, challenge, scope, wishes } = request;
+    let Request { state, nonce, challenge, scope, wishes, key } = request;
     let mut parameters = Parameters::default();
     parameters.add("response_type", "code");
     parameters.add("client_id", client.id.as_str());
@@ -122,6 +125,7 @@ fn plain_parameters(client: &Client, metadata: &AuthorizationServerMetadata, req
     }
     parameters.add("code_challenge", challenge);
     parameters.add("code_challenge_method", pkce::METHOD);
+    parameters.add("dpop_jkt", key.unwrap_or_default());
     parameters.add("prompt", wishes.prompt.as_deref().unwrap_or_default());
     parameters.add("max_age", &wishes.max_age.map(|it| it.to_string()).unwrap_or_default());
     parameters.add("acr_values", wishes.acr_values.as_deref().unwrap_or_default());
@@ -319,7 +323,7 @@ mod tests {
     fn url(client: &Client, metadata: &AuthorizationServerMetadata, wishes: &LoginWishes) -> Url {
         let (state, nonce) = (State::new("s".into()), Nonce::new("n".into()));
         let scope = client.requested_scopes(metadata).join(" ");
-        let request = Request { state: &state, nonce: &nonce, challenge: "c", scope: &scope, wishes };
+        let request = Request { state: &state, nonce: &nonce, challenge: "c", scope: &scope, wishes, key: None };
         authorization_request(client, metadata, &request, &proofs()).url()
     }
 

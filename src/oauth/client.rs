@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use super::client_key::ClientKeys;
+use super::dpop::{ProofAlgorithm, ProofKey};
 use super::endpoint::Endpoint;
 use super::metadata::AuthorizationServerMetadata;
 use super::provider::Offline;
@@ -27,6 +28,8 @@ pub struct Client {
     /// Whether connections to the server show a certificate. Then the endpoints that check one are used where the server
     /// has any (RFC 8705 section 5).
     pub mutual_tls: bool,
+    /// Whether tokens are bound to a key of their session (DPoP, RFC 9449). Tokens that are not are then refused.
+    pub dpop: bool,
     /// Where the browser comes back to. It comes from configuration, never from a request, and is sent letter by letter.
     pub redirect_uri: String,
     /// What the server speaks.
@@ -173,6 +176,14 @@ impl Client {
             }
         }
         scopes.join(" ")
+    }
+
+    /// A new key to bind tokens of this server to, if they are to be bound.
+    pub fn new_proof_key(&self, metadata: &AuthorizationServerMetadata, random: &dyn Random) -> Option<ProofKey> {
+        let announced = metadata.dpop_signing_alg_values_supported.as_deref();
+        // A server without one that fits has been refused when its metadata was read.
+        let algorithm = self.dpop.then(|| ProofAlgorithm::among(announced).unwrap_or_default());
+        algorithm.map(|algorithm| ProofKey::generate(algorithm, random))
     }
 
     /// A form that is sent to `endpoint` with our authentication, by exactly one method (RFC 6749 section 2.3).

@@ -41,6 +41,8 @@ impl Error {
             Self::IssuerRefused { error, status, .. } => match error.as_str() {
                 "invalid_grant" => Verdict::InvalidGrant,
                 "invalid_client" | "unauthorized_client" => Verdict::ClientRejected,
+                // These speak of the proof that came with it (RFC 9449 sections 5 and 8).
+                "use_dpop_nonce" | "invalid_dpop_proof" => Verdict::Transient { retry_after: None },
                 // `invalid_target` speaks of the API that was asked for (RFC 8707 section 2).
                 "temporarily_unavailable" | "server_error" | "slow_down" | "invalid_target" => {
                     Verdict::Transient { retry_after: None }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::authorization::{self, AuthorizationRequest, AuthorizationResponse, LoginWishes, Outcome};
 use super::client::{Client, Proofs, Protocol};
+use super::dpop::{ProofKey, ProofSigner};
 use super::error::{CallbackFault, Error, Misbehaviour};
 use super::id_token::IdToken;
 use super::jwks::JwkSet;
@@ -30,13 +31,15 @@ pub struct LoginTransaction {
     max_age: Option<u64>,
     acr_values: Option<String>,
     scope: String,
+    proof_key: Option<ProofKey>,
 }
 
 impl LoginTransaction {
     /// How long a person may take to log in.
     pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-    /// Starts a login: what to remember of it, and what to ask the authorization server for. `state` must be new and unguessable.
+    /// Starts a login: what to remember of it, and what to ask the authorization server for. `state` must be new and
+    /// unguessable. Where tokens are bound, the key is made here, and the code is bound to it too (RFC 9449 section 10).
     pub fn begin(
         client: &Client,
         metadata: &AuthorizationServerMetadata,
@@ -44,6 +47,9 @@ impl LoginTransaction {
         state: State,
         proofs: &Proofs<'_>,
     ) -> (Self, AuthorizationRequest) {
+        let proof_key = client.new_proof_key(metadata, proofs.random);
+        // A key that was just made can be prepared. Without its thumbprint the code would be bound to nothing.
+        let signer = proof_key.as_ref().and_then(|key| key.prepare().ok());
         let transaction = Self {
             issuer: metadata.issuer.clone(),
             state,
@@ -53,6 +59,7 @@ impl LoginTransaction {
             max_age: wishes.max_age,
             acr_values: wishes.acr_values.clone(),
             scope: client.scope(metadata, wishes.more_scope.as_deref()),
+            proof_key,
         };
         let request = authorization::Request {
             state: &transaction.state,
@@ -60,6 +67,7 @@ impl LoginTransaction {
             challenge: &transaction.verifier.challenge(),
             scope: &transaction.scope,
             wishes,
+            key: signer.as_ref().map(ProofSigner::thumbprint),
         };
         let asked = authorization::authorization_request(client, metadata, &request, proofs);
         (transaction, asked)
@@ -68,6 +76,11 @@ impl LoginTransaction {
     /// The scope that was asked for; a token response that names none has granted this one (RFC 6749 section 5.1).
     pub fn scope(&self) -> &str {
         &self.scope
+    }
+
+    /// The key that its tokens will be bound to, if they will be.
+    pub const fn proof_key(&self) -> Option<&ProofKey> {
+        self.proof_key.as_ref()
     }
 
     /// Takes the response of the authorization server, if it is the answer to this login.
@@ -120,8 +133,8 @@ impl LoginTransaction {
 ///
 /// ```
 /// # use vestibule::oauth::*;
-/// fn once(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata, proofs: &Proofs<'_>) {
-///     let (_request, _pending) = redemption.token_request(client, metadata, proofs);
+/// fn once(redemption: CodeRedemption) {
+///     let (_grant, _pending) = redemption.redeem();
 /// }
 /// ```
 ///
@@ -129,9 +142,9 @@ impl LoginTransaction {
 ///
 /// ```compile_fail,E0382
 /// # use vestibule::oauth::*;
-/// fn twice(redemption: CodeRedemption, client: &Client, metadata: &AuthorizationServerMetadata, proofs: &Proofs<'_>) {
-///     let (_request, _pending) = redemption.token_request(client, metadata, proofs);
-///     let (_again, _pending) = redemption.token_request(client, metadata, proofs);
+/// fn twice(redemption: CodeRedemption) {
+///     let (_grant, _pending) = redemption.redeem();
+///     let (_again, _pending) = redemption.redeem();
 /// }
 /// ```
 #[derive(Debug)]
@@ -141,22 +154,43 @@ pub struct CodeRedemption {
 }
 
 impl CodeRedemption {
-    /// The request that redeems the code (RFC 6749 section 4.1.3), and what its answer is to be held to.
-    pub fn token_request(
-        self,
+    /// What the code is redeemed with, and what the answer is to be held to.
+    pub fn redeem(self) -> (CodeGrant, PendingLogin) {
+        let LoginTransaction { issuer, nonce, verifier, max_age, acr_values, proof_key, .. } = self.transaction;
+        let grant = CodeGrant { code: self.code, verifier, proof_key: proof_key.clone() };
+        (grant, PendingLogin { issuer, nonce, max_age, acr_values, proof_key })
+    }
+}
+
+/// A code on its way to the token endpoint. Its request is made anew where the server refuses one unread, for want of a
+/// nonce (RFC 9449 section 8).
+#[derive(Debug)]
+pub struct CodeGrant {
+    code: AuthorizationCode,
+    verifier: PkceVerifier,
+    proof_key: Option<ProofKey>,
+}
+
+impl CodeGrant {
+    /// The request that redeems the code (RFC 6749 section 4.1.3).
+    pub fn request(
+        &self,
         client: &Client,
         metadata: &AuthorizationServerMetadata,
         proofs: &Proofs<'_>,
-    ) -> (http::Request<Vec<u8>>, PendingLogin) {
-        let LoginTransaction { issuer, nonce, verifier, max_age, acr_values, .. } = self.transaction;
+    ) -> http::Request<Vec<u8>> {
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", self.code.expose()),
             ("redirect_uri", &client.redirect_uri),
-            ("code_verifier", verifier.expose()),
+            ("code_verifier", self.verifier.expose()),
         ];
-        let request = token::usual_token_request(client, metadata, &fields, proofs);
-        (request, PendingLogin { issuer, nonce, max_age, acr_values })
+        token::usual_token_request(client, metadata, &fields, proofs)
+    }
+
+    /// The key that proves it, if its login has one.
+    pub const fn proof_key(&self) -> Option<&ProofKey> {
+        self.proof_key.as_ref()
     }
 }
 
@@ -167,6 +201,7 @@ pub struct PendingLogin {
     nonce: Nonce,
     max_age: Option<u64>,
     acr_values: Option<String>,
+    proof_key: Option<ProofKey>,
 }
 
 impl PendingLogin {
@@ -193,6 +228,7 @@ impl PendingLogin {
                 acr: None,
                 issued_at: now,
                 claims: Map::new(),
+                proof_key: self.proof_key.clone(),
             }),
             Protocol::OpenIdConnect => {
                 let raw =
@@ -217,6 +253,7 @@ impl PendingLogin {
                     acr: token.text("acr")?,
                     issued_at: token.issued_at(),
                     claims: token.into_claims(),
+                    proof_key: self.proof_key.clone(),
                 })
             }
         }
@@ -246,7 +283,7 @@ impl PendingLogin {
 /// ```compile_fail,E0451
 /// # use vestibule::oauth::*;
 /// fn forge(original: OriginalIdentity, now: vestibule::clock::Timestamp) -> VerifiedLogin {
-///     VerifiedLogin { original, sid: None, acr: None, issued_at: now, claims: Default::default() }
+///     VerifiedLogin { original, sid: None, acr: None, issued_at: now, claims: Default::default(), proof_key: None }
 /// }
 /// ```
 #[derive(Debug)]
@@ -256,6 +293,7 @@ pub struct VerifiedLogin {
     acr: Option<String>,
     issued_at: Timestamp,
     claims: Map<String, Value>,
+    proof_key: Option<ProofKey>,
 }
 
 impl VerifiedLogin {
@@ -297,6 +335,11 @@ impl VerifiedLogin {
     /// What the ID token says besides the protocol's own claims, and the UserInfo endpoint where it was asked.
     pub const fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+
+    /// The key that the tokens of this login are bound to, if they are.
+    pub const fn proof_key(&self) -> Option<&ProofKey> {
+        self.proof_key.as_ref()
     }
 
     /// The same login, with what the UserInfo endpoint says of the same person. What only the ID token can say, such as

@@ -7,8 +7,9 @@ use url::Url;
 use super::authority::Authority;
 use super::client::Protocol;
 use super::document::Document;
+use super::dpop::ProofAlgorithm;
 use super::endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
-use super::error::{Error, Misbehaviour};
+use super::error::{Error, Misbehaviour, presentable};
 use super::provider::Provider;
 use super::tenants::Tenants;
 use super::values::Issuer;
@@ -57,6 +58,8 @@ pub struct AuthorizationServerMetadata {
     pub id_token_signing_alg_values_supported: Vec<String>,
     /// The algorithms that it signs answers of its UserInfo endpoint with; none means those of ID tokens.
     pub userinfo_signing_alg_values_supported: Option<Vec<String>>,
+    /// The algorithms by which it takes proofs of possession, if it says (RFC 9449 section 5.1).
+    pub dpop_signing_alg_values_supported: Option<Vec<String>>,
     /// The grant types that it knows. For reports only: many servers leave `refresh_token` out.
     pub grant_types_supported: Vec<String>,
     /// Whether it binds access tokens to the certificate that the client shows (RFC 8705 section 3.3).
@@ -153,6 +156,7 @@ impl AuthorizationServerMetadata {
             },
             id_token_signing_alg_values_supported: or_default("id_token_signing_alg_values_supported", &["RS256"])?,
             userinfo_signing_alg_values_supported: document.texts("userinfo_signing_alg_values_supported")?,
+            dpop_signing_alg_values_supported: document.texts("dpop_signing_alg_values_supported")?,
             grant_types_supported: or_default("grant_types_supported", &["authorization_code", "implicit"])?,
             tls_client_certificate_bound_access_tokens: document.flag("tls_client_certificate_bound_access_tokens")?,
             authorization_response_iss_parameter_supported: document
@@ -162,17 +166,28 @@ impl AuthorizationServerMetadata {
         Ok(metadata)
     }
 
-    /// That it names what a login needs that speaks `protocol` (OpenID Connect Discovery 1.0 section 3).
+    /// That it names what a login needs that speaks `protocol` (OpenID Connect Discovery 1.0 section 3), and where tokens are
+    /// to be bound (`dpop`), an algorithm for that.
     ///
     /// # Errors
-    /// [`Error::IssuerMisbehaved`] with the member that is absent.
-    pub fn suits(&self, protocol: Protocol) -> Result<(), Error> {
+    /// [`Error::IssuerMisbehaved`] with the member that is absent or does not fit.
+    pub fn suits(&self, protocol: Protocol, dpop: bool) -> Result<(), Error> {
         match protocol {
             Protocol::OpenIdConnect if self.jwks_uri.is_none() => {
-                Err(Misbehaviour::from("metadata: jwks_uri is absent").into())
+                return Err(Misbehaviour::from("metadata: jwks_uri is absent").into());
             }
-            Protocol::OpenIdConnect | Protocol::OAuth => Ok(()),
+            Protocol::OpenIdConnect | Protocol::OAuth => {}
         }
+        let announced = self.dpop_signing_alg_values_supported.as_deref();
+        if dpop && ProofAlgorithm::among(announced).is_none() {
+            let announced = presentable(&announced.unwrap_or_default().join(" "));
+            let what = format!(
+                "metadata: dpop_signing_alg_values_supported is {announced:?}, and proofs are made by ES256 or EdDSA; allow \
+                 one of them at the issuer, or set issuer.dpop = false"
+            );
+            return Err(Misbehaviour::from(what).into());
+        }
+        Ok(())
     }
 }
 

@@ -6,10 +6,10 @@
 //! A login is a chain of types, and each step consumes the one before:
 //!
 //! ```text
-//! LoginTransaction ─ accept ─> CodeRedemption ─ token_request ─> PendingLogin ─ finish ─> VerifiedLogin
+//! LoginTransaction ─ accept ─> CodeRedemption ─ redeem ─> PendingLogin ─ finish ─> VerifiedLogin
 //! ```
 //!
-//! So a code cannot be sent twice, and a [`VerifiedLogin`] proves that every check was made.
+//! So a code is redeemed once, and a [`VerifiedLogin`] proves that every check was made.
 
 mod answer;
 mod authority;
@@ -18,6 +18,7 @@ mod challenge;
 mod client;
 mod client_key;
 mod document;
+mod dpop;
 mod endpoint;
 mod error;
 mod id_token;
@@ -46,10 +47,14 @@ pub use authorization::{AuthorizationRequest, AuthorizationResponse, LoginWishes
 pub use challenge::StepUp;
 pub use client::{Assertion, AssertionKind, Audience, Client, ClientAuthentication, Proofs, Protocol};
 pub use client_key::{ClientKey, ClientKeys, InvalidClientKey};
+pub use dpop::{
+    InvalidProofKey, Proof, ProofAlgorithm, ProofKey, ProofSigner, TokenScheme, bound_fields, nonce_in,
+    resource_demands_nonce, server_demands_nonce,
+};
 pub use endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 pub use error::{CallbackFault, Error, Misbehaviour, Verdict};
 pub use jwks::JwkSet;
-pub use login::{CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
+pub use login::{CodeGrant, CodeRedemption, LoginTransaction, PendingLogin, VerifiedLogin};
 pub use logout::{EndSession, LogoutStyle, LogoutWishes, TokenHint, revocation_request};
 pub use logout_token::LogoutToken;
 pub use metadata::{AuthorizationServerMetadata, EndpointAliases};

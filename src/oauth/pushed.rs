@@ -8,6 +8,7 @@ use super::answer::refusal;
 use super::authorization::AuthorizationRequest;
 use super::client::{Client, Proofs};
 use super::document::{Document, seconds};
+use super::endpoint::Endpoint;
 use super::error::{Error, Verdict};
 use super::metadata::AuthorizationServerMetadata;
 
@@ -17,20 +18,25 @@ const NAME: &str = "pushed authorization response";
 const MAX_REFERENCE: usize = 2048;
 
 impl AuthorizationRequest {
-    /// The request that lodges this one; none where the server has no place for it. A reference is good for one login, so
-    /// each login is lodged anew.
+    /// Where this one is lodged; none where the server has no place for it.
+    pub fn place<'m>(&self, client: &Client, metadata: &'m AuthorizationServerMetadata) -> Option<&'m Endpoint> {
+        let endpoint = metadata.pushed_authorization_request_endpoint.as_ref()?;
+        let alias = metadata.mtls_endpoint_aliases.pushed_authorization_request_endpoint.as_ref();
+        Some(client.door(endpoint, alias))
+    }
+
+    /// The request that lodges this one at its `place`. A reference is good for one login, so each login is lodged anew.
     pub fn push(
         &self,
         client: &Client,
         metadata: &AuthorizationServerMetadata,
+        place: &Endpoint,
         proofs: &Proofs<'_>,
-    ) -> Option<http::Request<Vec<u8>>> {
-        let endpoint = metadata.pushed_authorization_request_endpoint.as_ref()?;
-        let alias = metadata.mtls_endpoint_aliases.pushed_authorization_request_endpoint.as_ref();
+    ) -> http::Request<Vec<u8>> {
         let parameters = &self.lodged().0;
         let fields: Vec<(&str, &str)> =
             parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Some(client.form(metadata, client.door(endpoint, alias), &fields, proofs))
+        client.form(metadata, place, &fields, proofs)
     }
 
     /// Where the browser goes with what the server has answered (RFC 9126 section 2.2).
@@ -72,7 +78,7 @@ mod tests {
     use super::*;
     use crate::oauth::authorization::LoginWishes;
     use crate::oauth::client::ClientAuthentication;
-    use crate::oauth::endpoint::{Endpoint, PlainHttp};
+    use crate::oauth::endpoint::PlainHttp;
     use crate::oauth::testing::{answer, client, fields, metadata, proofs};
     use crate::oauth::{LoginTransaction, RawIdToken, State};
 
@@ -96,15 +102,19 @@ mod tests {
         // PAR-2.1-01, MTLS-5-01
         let client = client();
         let asked = asked(&client);
-        let request = asked.push(&client, &offering(), &proofs()).expect("has an endpoint");
+        let lodged = |client: &Client| {
+            let offering = offering();
+            asked.push(client, &offering, asked.place(client, &offering).expect("has an endpoint"), &proofs())
+        };
+        let request = lodged(&client);
         assert_eq!(request.uri(), "https://as.test/par");
         assert!(request.headers()[http::header::AUTHORIZATION].is_sensitive());
         let in_url: Vec<(String, String)> = asked.url().query_pairs().into_owned().skip(1).collect();
         assert_eq!(fields(&request), in_url);
         assert!(in_url.iter().all(|(name, _)| name != "request_uri"));
-        assert!(asked.push(&client, &metadata(), &proofs()).is_none());
+        assert!(asked.place(&client, &metadata()).is_none());
         let showing = Client { mutual_tls: true, authentication: ClientAuthentication::Certificate, ..client };
-        let request = asked.push(&showing, &offering(), &proofs()).expect("has an endpoint");
+        let request = lodged(&showing);
         assert_eq!(request.uri(), "https://mtls.as.test/par");
         assert_eq!(fields(&request).iter().filter(|(name, _)| name == "client_id").count(), 1);
     }
@@ -115,7 +125,9 @@ mod tests {
         let wishes = LoginWishes { id_token_hint: Some(RawIdToken::new("canary".into())), ..LoginWishes::default() };
         let client = client();
         let asked = LoginTransaction::begin(&client, &offering(), &wishes, State::new("s".into()), &proofs()).1;
-        let request = asked.push(&client, &offering(), &proofs()).expect("has an endpoint");
+        let offering = offering();
+        let place = asked.place(&client, &offering).expect("has an endpoint");
+        let request = asked.push(&client, &offering, place, &proofs());
         assert!(fields(&request).contains(&("id_token_hint".to_owned(), "canary".to_owned())));
         let url = asked.url();
         assert!(url.query_pairs().all(|(name, value)| name != "id_token_hint" && value != "canary"), "{url}");

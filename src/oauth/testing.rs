@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::authorization::{AuthorizationResponse, LoginWishes};
 use super::client::{Client, ClientAuthentication, Proofs, Protocol};
+use super::dpop::TokenScheme;
 use super::endpoint::{Endpoint, PlainHttp};
 use super::jwks::JwkSet;
 use super::login::{CodeRedemption, LoginTransaction, PendingLogin};
@@ -56,6 +57,7 @@ pub(super) fn client() -> Client {
         authentication: ClientAuthentication::Basic(ClientSecret::new("secret".into())),
         keys: None,
         mutual_tls: false,
+        dpop: false,
         requests: RequestOptions::default(),
         redirect_uri: "https://app.test/bff/callback".into(),
         protocol: Protocol::OpenIdConnect,
@@ -90,6 +92,7 @@ pub(super) fn metadata() -> AuthorizationServerMetadata {
         mtls_endpoint_aliases: EndpointAliases::default(),
         id_token_signing_alg_values_supported: vec!["ES256".into()],
         userinfo_signing_alg_values_supported: None,
+        dpop_signing_alg_values_supported: None,
         grant_types_supported: vec!["authorization_code".into()],
         tls_client_certificate_bound_access_tokens: false,
         authorization_response_iss_parameter_supported: false,
@@ -130,7 +133,7 @@ pub(super) fn redemption(client: &Client, wishes: &LoginWishes) -> (CodeRedempti
 /// A login whose code has been sent, and its nonce.
 pub(super) fn pending(client: &Client, wishes: &LoginWishes) -> (PendingLogin, String) {
     let (redemption, nonce) = redemption(client, wishes);
-    (redemption.token_request(client, &metadata(), &proofs()).1, nonce)
+    (redemption.redeem().1, nonce)
 }
 
 /// The claims of a good ID token, issued [`NOW`].
@@ -143,7 +146,7 @@ pub(super) fn claims(nonce: &str) -> Value {
 pub(super) fn tokens(id_token: Option<&str>) -> TokenSet {
     let mut body = json!({ "access_token": "a1", "token_type": "Bearer", "refresh_token": "r1", "expires_in": 60 });
     body["id_token"] = id_token.into();
-    TokenSet::read(&answer(200, &body.to_string())).expect("reads")
+    TokenSet::read(&answer(200, &body.to_string()), TokenScheme::Bearer).expect("reads")
 }
 
 impl JwkSet {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::answer::refusal;
 use super::client::{Client, Proofs, Protocol};
 use super::document::{Document, seconds};
+use super::dpop::TokenScheme;
 use super::error::Error;
 use super::id_token::IdToken;
 use super::jwks::JwkSet;
@@ -20,7 +21,7 @@ use crate::clock::Timestamp;
 /// What the token endpoint has issued (RFC 6749 section 5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSet {
-    /// What API calls carry: a bearer token that fits into a header.
+    /// What API calls carry: a token that fits into a header.
     pub access_token: AccessToken,
     /// How long it lives; none if the server does not say, or says nothing that can be meant.
     pub expires_in: Option<Duration>,
@@ -38,7 +39,8 @@ pub struct TokenSet {
 const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl TokenSet {
-    /// Reads an answer of the token endpoint.
+    /// Reads an answer of the token endpoint whose tokens are to be of this `scheme`. Those of another are discarded: a token
+    /// that is not bound where it has to be is good for whoever finds it (RFC 9449 section 5).
     ///
     /// What only informs is read with leniency, because a refusal here would lose tokens that may be the only ones left:
     /// an unreadable lifetime or scope counts as none, and an absent `token_type` as Bearer, which plain OAuth servers
@@ -47,7 +49,7 @@ impl TokenSet {
     /// # Errors
     /// [`Error::IssuerRefused`] if the server says no, [`Error::IssuerMisbehaved`] if it is in trouble or its answer is
     /// malformed; [`Error::verdict`] tells what that means for a refresh token.
-    pub fn read(response: &http::Response<Bytes>) -> Result<Self, Error> {
+    pub fn read(response: &http::Response<Bytes>, scheme: TokenScheme) -> Result<Self, Error> {
         if let Some(error) = refusal("token response", &[StatusCode::OK], response) {
             return Err(error);
         }
@@ -56,8 +58,16 @@ impl TokenSet {
         if !access_token.bytes().all(|it| it.is_ascii_graphic()) {
             return Err(document.fault("access_token", "holds characters that no header can carry").into());
         }
-        if !document.text("token_type")?.is_none_or(|kind| kind.eq_ignore_ascii_case("Bearer")) {
-            return Err(document.fault("token_type", "is not Bearer").into());
+        let is = |scheme: TokenScheme, kind: &str| kind.eq_ignore_ascii_case(scheme.name());
+        match (scheme, document.text("token_type")?) {
+            (TokenScheme::Bearer, Some(kind)) if !is(TokenScheme::Bearer, kind) => {
+                return Err(document.fault("token_type", "is not Bearer").into());
+            }
+            (TokenScheme::DPoP, kind) if !kind.is_some_and(|kind| is(TokenScheme::DPoP, kind)) => {
+                let what = "is not DPoP; have the issuer bind this client's tokens, or set issuer.dpop = false";
+                return Err(document.fault("token_type", what).into());
+            }
+            (TokenScheme::Bearer | TokenScheme::DPoP, _) => {}
         }
         let lifetime = |member| document.value(member).and_then(lifetime);
         Ok(Self {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::client::{Client, Protocol};
 use super::document::Document;
+use super::dpop::TokenScheme;
 use super::error::{Error, Misbehaviour};
 use super::id_token::PROTOCOL_CLAIMS;
 use super::jwks::JwkSet;
@@ -26,7 +27,8 @@ const NAME: &str = "UserInfo response";
 /// What only an ID token can say: the endpoint knows the access token and not the login that it came from.
 const OF_THE_LOGIN: [&str; 4] = ["auth_time", "acr", "amr", "sid"];
 
-/// The request for what is known of the person, with the access token in the header; none if the client does not ask.
+/// The request for what is known of the person, with the access token in the header by this `scheme`; none if the client
+/// does not ask.
 ///
 /// # Errors
 /// [`Error::IssuerMisbehaved`] if the client asks and the server names no such endpoint.
@@ -34,6 +36,7 @@ pub fn userinfo_request(
     client: &Client,
     metadata: &AuthorizationServerMetadata,
     access_token: &AccessToken,
+    scheme: TokenScheme,
 ) -> Result<Option<http::Request<Vec<u8>>>, Error> {
     if !client.userinfo || client.protocol == Protocol::OAuth {
         return Ok(None);
@@ -41,13 +44,12 @@ pub fn userinfo_request(
     let endpoint = metadata.userinfo_endpoint.as_ref().ok_or_else(|| {
         Misbehaviour::from("metadata: userinfo_endpoint is absent; set issuer.userinfo = false to do without it")
     })?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {}", access_token.expose()));
-    let mut bearer = bearer.map_err(|_| Misbehaviour::from("token response: access_token fits into no header"))?;
-    bearer.set_sensitive(true);
+    let presented = scheme.presented(access_token);
+    let presented = presented.ok_or_else(|| Misbehaviour::from("token response: access_token fits into no header"))?;
     let mut request = endpoint.get();
     let headers = request.headers_mut();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, application/jwt;q=0.9"));
-    headers.insert(header::AUTHORIZATION, bearer);
+    headers.insert(header::AUTHORIZATION, presented);
     Ok(Some(request))
 }
 

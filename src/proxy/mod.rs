@@ -49,7 +49,7 @@ pub struct RequestContext {
 }
 
 /// The upstream's answer calls for one more attempt. Only our own code makes this error.
-const REPEAT: ErrorType = ErrorType::Custom("RepeatWithNewerToken");
+const REPEAT: ErrorType = ErrorType::Custom("RepeatWithNewerCredentials");
 /// Something else is answered in place of the upstream's answer. Only our own code makes this error.
 const REPLACE: ErrorType = ErrorType::Custom("AnswerReplaced");
 /// The request body is larger than the limit.
@@ -170,12 +170,14 @@ impl ProxyHttp for Shell {
     ) -> Result<()> {
         let Some(forwarding) = &mut ctx.forwarding else { return Ok(()) };
         match forwarding.answered(response.status, &response.headers).await {
-            Verdict::Repeat if !session.as_ref().retry_buffer_truncated() => {
-                let mut error = Error::explain(REPEAT, "the token has been replaced meanwhile");
+            Verdict::Repeat | Verdict::RepeatOrReplace if !session.as_ref().retry_buffer_truncated() => {
+                let mut error = Error::explain(REPEAT, "with a newer token, or a newer proof of it");
                 error.retry = RetryType::Decided(true);
                 Err(error)
             }
-            Verdict::Replace => Error::e_explain(REPLACE, "the upstream's answer is not passed on"),
+            Verdict::Replace | Verdict::RepeatOrReplace => {
+                Error::e_explain(REPLACE, "the upstream's answer is not passed on")
+            }
             Verdict::Repeat | Verdict::Pass => Ok(()),
         }
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::grant::{Asked, Freshness, Grant, HeldToken, Present};
 pub use self::handle::{Carried, Handle, Placement};
 use crate::clock::Timestamp;
-use crate::oauth::{OriginalIdentity, TokenSet, TokenTarget, VerifiedLogin};
+use crate::oauth::{OriginalIdentity, ProofKey, TokenScheme, TokenSet, TokenTarget, VerifiedLogin};
 use crate::secret::{Random, Secret};
 
 /// Names one session, from its login to its end. 128 random bits.
@@ -121,6 +121,8 @@ pub struct Session {
     pub identity: Identity,
     /// With which tokens.
     pub grant: Grant,
+    /// The key that those tokens are bound to, if they are (RFC 9449): one for the whole life of a session.
+    pub proof_key: Option<ProofKey>,
 }
 
 impl fmt::Debug for Session {
@@ -162,6 +164,7 @@ impl Session {
             claims: serde_json::Value::Object(claims).to_string(),
         };
         let grant = Grant::of(tokens, None, asked, now);
+        let proof_key = login.proof_key().cloned();
         Self {
             id: SessionId(random.bytes()),
             secret: Secret::new(random.bytes()),
@@ -172,6 +175,7 @@ impl Session {
             placement: Placement::Cookie,
             identity,
             grant,
+            proof_key,
         }
     }
 
@@ -223,6 +227,11 @@ impl Session {
     #[must_use]
     pub fn without_id_token(&self) -> Self {
         Self { grant: self.grant.without_id_token(), ..self.clone() }
+    }
+
+    /// How its access tokens are presented.
+    pub const fn scheme(&self) -> TokenScheme {
+        TokenScheme::of(self.proof_key.as_ref())
     }
 
     /// The cookie's secret, for the sealer of bodies in the ledger.

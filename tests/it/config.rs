@@ -479,6 +479,10 @@ fn each_mistake_is_told_by_itself() {
         ("[[route]]", "token = { send = false, exchange = true }", "route[\"/api/\"].token.send", "take out send"),
         ("[[route]]", "token = { scope = \"a\" }", "route[\"/api/\"].token", "cannot stand here"),
         ("# files", "token = {}", "route[\"/\"].token", "for a route with an upstream"),
+        ("[[route]]", "token_scheme = \"DPoP\"", "route[\"/api/\"].token_scheme", "issuer.dpop = true"),
+        ("[[route]]", "dpop_url = \"https://api.test\"", "route[\"/api/\"].dpop_url", "no token that is bound"),
+        ("[issuer]", "extra_params = { dpop_jkt = \"x\" }", "issuer.extra_params", "is written by the login itself"),
+        ("# files", "dpop_url = \"https://api.test\"", "route[\"/\"].dpop_url", "for a route with an upstream"),
         ("# files", "strip_prefix = false", "route[\"/\"].strip_prefix", "for a route with an upstream"),
         (
             "# files",
@@ -501,6 +505,33 @@ fn each_mistake_is_told_by_itself() {
         let report = report(&text);
         assert!(report.starts_with(&format!("{key}: ")) && report.contains(told), "{line}: {report}");
         assert_eq!(report.lines().count(), 1, "{report}");
+    }
+}
+
+#[test]
+fn how_bound_tokens_are_shown_is_for_routes_that_get_some() {
+    // DPOP-4.2-03, DPOP-7.2-01
+    let world = world();
+    let with = |route: &str| minimal_with(&[("[issuer]", "dpop = true"), ("[[route]]", route)]);
+    let config = load(&with("token_scheme = \"Bearer\""), world.path()).unwrap();
+    assert!(config.client.dpop);
+    let shown = |config: &Config| match &config.routes[0].target {
+        TargetSettings::Upstream { bearer, external_url, .. } => {
+            (*bearer, external_url.as_ref().map(|url| url.as_str().to_owned()))
+        }
+        TargetSettings::Files { .. } => panic!("is an upstream"),
+    };
+    assert_eq!(shown(&config), (true, None));
+    let config = load(&with("dpop_url = \"https://api.test/v1\""), world.path()).unwrap();
+    assert_eq!(shown(&config), (false, Some("https://api.test/v1".to_owned())));
+    for (route, told) in [
+        ("token_scheme = \"bearer\"", "route[\"/api/\"].token_scheme: "),
+        ("token_scheme = \"Bearer\"\ndpop_url = \"https://api.test\"", "a bearer token needs no proof"),
+        ("dpop_url = \"api.test\"", "route[\"/api/\"].dpop_url: \"api.test\" is not an http or https URL"),
+        ("dpop_url = \"https://api.test/?a=1\"", "has a query or a fragment"),
+    ] {
+        let report = report(&with(route));
+        assert!(report.contains(told) && report.lines().count() == 1, "{report}");
     }
 }
 
@@ -897,7 +928,7 @@ fn what_contradicts_fapi_is_refused_one_by_one_with_a_remedy() {
     let text = fapi(&format!("client_auth = \"private_key_jwt\"\n{keys}\npar = \"auto\"\nrequire_iss = false"));
     let switches = "[insecure]\nplain_http_cookies = true\nplain_http_issuer = true\nplain_http_upstreams = true\n";
     insta::assert_snapshot!(report(&format!("{text}\n{switches}")), @r#"
-    issuer.mtls: access tokens are bound to no key of this client, but security_profile = "fapi2"; write { certificate = "…", key = { file = "…" } }, or do without security_profile = "fapi2"
+    issuer.dpop: access tokens are bound to no key of this client, but security_profile = "fapi2"; write true, or issuer.mtls = { certificate = "…", key = { file = "…" } }, or do without security_profile = "fapi2"
     issuer.assertion_audience: "token_endpoint", but security_profile = "fapi2"; write "issuer", or do without security_profile = "fapi2"
     issuer.par: "auto", but security_profile = "fapi2"; write "always", or do without security_profile = "fapi2"
     issuer.require_iss: false, but security_profile = "fapi2"; write true, or do without security_profile = "fapi2"

@@ -23,6 +23,8 @@ mod config;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod dpop;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod frontchannel;

@@ -71,6 +71,8 @@ impl Replica {
             tasks: Arc::clone(&tasks),
             ledger: Arc::clone(&ledger),
             server: Arc::new(IssuerLine { issuer: Arc::clone(&site.issuer), life: Arc::clone(&life) }),
+            nonces: Arc::default(),
+            signers: Arc::default(),
         };
         let gateway = Gateway::new(seams, settings(), vault(site.home));
         Self { life, gateway, ledger, tasks, wall, cut }
@@ -102,6 +104,8 @@ fn settings() -> Settings {
         http2: false,
         trust: None,
         identity: None,
+        bearer: false,
+        external_url: None,
     };
     Settings {
         public_url: "https://app.test".parse().unwrap(),
@@ -111,6 +115,7 @@ fn settings() -> Settings {
             authentication: ClientAuthentication::Basic(ClientSecret::new("secret".to_owned())),
             keys: None,
             mutual_tls: false,
+            dpop: false,
             requests: RequestOptions::default(),
             redirect_uri: "https://app.test/bff/callback".to_owned(),
             protocol: Protocol::OpenIdConnect,

@@ -55,8 +55,9 @@ pub(super) fn authorize(inner: &Inner, request: &Received) -> Response {
         Answer::Page => page_reply(StatusCode::OK, pages::sign_in(&request.query.encoded(), &asked.hint)),
         Answer::Refused(error) => client.refuse(inner, error),
         Answer::SignedIn { login, cookie } => {
-            let Asked { scope, nonce, challenge, .. } = asked;
-            let grant = Grant { by: login, scope, nonce };
+            let Asked { scope, nonce, challenge, key, .. } = asked;
+            let key = key.filter(|_| inner.options.dpop.is_some());
+            let grant = Grant { by: login, scope, nonce, key };
             let granted = Granted { grant, redirect_uri: client.redirect_uri.to_owned(), challenge };
             let code = lock(&inner.book).code(granted, inner.clock.now());
             with_cookie(client.redirect(inner, &[("code", &code)]), cookie)
@@ -65,7 +66,7 @@ pub(super) fn authorize(inner: &Inner, request: &Received) -> Response {
 }
 
 /// The endpoint for pushed authorization requests (RFC 9126 section 2).
-pub(super) fn push(inner: &Inner, request: &Received) -> Response {
+pub(super) fn push(inner: &Inner, request: &Received, key: Option<&str>) -> Response {
     if let Err(stranger) = authenticate(inner, request) {
         return stranger.reply();
     }
@@ -76,6 +77,9 @@ pub(super) fn push(inner: &Inner, request: &Received) -> Response {
     let fields = request.form.without(&["client_secret", "client_assertion", "client_assertion_type"]);
     if let Err(why) = client(inner, &fields) {
         return refuse(why);
+    }
+    if key.is_some() && fields.get("dpop_jkt").is_some_and(|named| Some(named) != key) {
+        return refuse("dpop_jkt names another key than the proof");
     }
     let mut name = [0; 32];
     if ring::rand::SystemRandom::new().fill(&mut name).is_err() {
@@ -166,6 +170,8 @@ struct Asked {
     prompt: Prompt,
     max_age: Option<u64>,
     hint: String,
+    /// The thumbprint of the key that the code is to be bound to (RFC 9449 section 10).
+    key: Option<String>,
 }
 
 enum Prompt {
@@ -223,6 +229,7 @@ impl Asked {
             prompt,
             max_age,
             hint: text("login_hint"),
+            key: query.get("dpop_jkt").map(str::to_owned),
         })
     }
 

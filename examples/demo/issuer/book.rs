@@ -78,6 +78,8 @@ pub(super) struct Grant {
     pub(super) by: Authentication,
     pub(super) scope: String,
     pub(super) nonce: Option<String>,
+    /// The thumbprint of the key that all that comes of it is bound to.
+    pub(super) key: Option<String>,
 }
 
 impl Grant {

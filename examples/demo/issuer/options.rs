@@ -6,6 +6,7 @@ use std::time::Duration;
 use vestibule::clock::{Clock, SystemClock};
 use vestibule::secret::Secret;
 
+use super::possession::Nonces;
 use super::{Proof, Rotation, User};
 
 /// How an [`Issuer`](super::Issuer) behaves. The default is a strict server that is easy to test against.
@@ -36,6 +37,8 @@ pub struct Options {
     pub token_delay: Duration,
     /// What the metadata announces, and the server then does.
     pub announce: Announce,
+    /// Whether tokens are bound to keys, and how the server then deals in nonces.
+    pub dpop: Option<Nonces>,
     /// What time it is here.
     pub clock: Arc<dyn Clock>,
 }
@@ -57,6 +60,7 @@ impl Default for Options {
             login: Login::Automatic(User::Ada),
             token_delay: Duration::ZERO,
             announce: Announce::default(),
+            dpop: None,
             clock: Arc::new(SystemClock::default()),
         }
     }

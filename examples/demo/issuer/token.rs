@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::book::{Grant, Issued, Refused};
 use super::message::{Received, bare, challenge, json_reply, refusal};
+use super::possession::{Described, Fault};
 use super::proof::authenticate;
 use super::serving::lock;
 use super::signing::half_hash;
@@ -21,7 +22,7 @@ pub const CERTIFICATE: &str = "x-ssl-client-thumbprint";
 const ID_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The token endpoint (RFC 6749 section 3.2).
-pub(super) fn token(inner: &Inner, request: &Received) -> Response {
+pub(super) fn token(inner: &Inner, request: &Received, key: Option<&str>) -> Response {
     if let Err(stranger) = authenticate(inner, request) {
         return stranger.reply();
     }
@@ -57,6 +58,9 @@ pub(super) fn token(inner: &Inner, request: &Received) -> Response {
         None => return refusal(StatusCode::BAD_REQUEST, "invalid_request", "grant_type is needed"),
     };
     match outcome {
+        Ok(issued) if issued.grant.key.as_deref() != key => {
+            refusal(StatusCode::BAD_REQUEST, "invalid_grant", "it is bound to another key")
+        }
         Ok(issued) => {
             if inner.options.announce.bound_tokens
                 && let Some(certificate) = request.headers.get(CERTIFICATE).and_then(|it| it.to_str().ok())
@@ -84,23 +88,39 @@ pub(super) fn revoke(inner: &Inner, request: &Received) -> Response {
 
 /// The userinfo endpoint (OpenID Connect Core section 5.3).
 pub(super) fn userinfo(inner: &Inner, request: &Received) -> Response {
+    let is_bound = inner.options.dpop.is_some();
+    let token = request.credential(if is_bound { "dpop" } else { "bearer" });
+    let url = format!("{}{}", inner.url, request.endpoint.path());
+    let described = Described { method: request.method.as_str(), url: &url, token };
+    let judged = is_bound.then(|| inner.userinfo_proofs.judge(&request.headers, &described));
     let book = lock(&inner.book);
-    let grant = request.credential("bearer").and_then(|token| book.active(token, inner.clock.now()));
-    match grant {
-        Some(grant) => {
+    let grant = token.and_then(|token| book.active(token, inner.clock.now()));
+    let mut answer = match (&judged, grant) {
+        (Some(Err(Fault::Nonce)), _) => challenge(bare(StatusCode::UNAUTHORIZED), "dPoP error=\"use_dpop_nonce\""),
+        (Some(Err(Fault::Proof(_))), _) => {
+            challenge(bare(StatusCode::UNAUTHORIZED), "DPoP error=\"invalid_dpop_proof\"")
+        }
+        (Some(Ok(key)), Some(grant)) if grant.key.as_ref() != Some(key) => {
+            challenge(bare(StatusCode::UNAUTHORIZED), "DPoP error=\"invalid_token\"")
+        }
+        (_, Some(grant)) => {
             let mut claims = profile(grant);
             inner.script.edited(Document::Userinfo, &mut claims);
             json_reply(StatusCode::OK, claims)
         }
-        None => challenge(bare(StatusCode::UNAUTHORIZED), "Bearer error=\"invalid_token\""),
+        (_, None) => challenge(bare(StatusCode::UNAUTHORIZED), "Bearer error=\"invalid_token\""),
+    };
+    if let Some(judged) = &judged {
+        inner.userinfo_proofs.tell(judged, &mut answer);
     }
+    answer
 }
 
 fn tokens(inner: &Inner, issued: &Issued) -> io::Result<Response> {
     let Issued { access_token, refresh_token, grant } = issued;
     let mut body = Map::new();
     body.insert("access_token".to_owned(), json!(access_token));
-    body.insert("token_type".to_owned(), json!("Bearer"));
+    body.insert("token_type".to_owned(), json!(if grant.key.is_some() { "DPoP" } else { "Bearer" }));
     body.insert("expires_in".to_owned(), json!(lock(&inner.book).access_lifetime().as_secs()));
     body.insert("scope".to_owned(), json!(grant.scope));
     if let Some(token) = refresh_token {

@@ -1,5 +1,6 @@
 //! One flight: from the claim to the commit, and what each answer on the way means.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use crate::clock::Timestamp;
 use crate::ledger::protocol::{
     Claim, Claimed, Commit, Committed, EndReason, Ending, Newest, Outcome, Refuse, Release, Renew, Renewed,
 };
-use crate::oauth::{self, AuthorizationServerMetadata, Means, Protocol, TokenSet, TokenTarget, Verdict};
+use crate::oauth::{
+    self, AuthorizationServerMetadata, Means, Proofs, Protocol, TokenScheme, TokenSet, TokenTarget, Verdict,
+};
 use crate::session::{Asked, Placement, Session};
 
 /// A lease holds this long without renewal; it is renewed in thirds of that.
@@ -77,28 +80,30 @@ impl Broker {
             };
         };
         let asked = self.seams.asked(&metadata);
-        let answer = self.ask_holding(session, right, request).await;
+        let answer = self.seams.ask(session.proof_key.as_ref(), DEADLINE, request);
+        let answer = self.holding(session, right, answer).await;
         self.judge(session, right, errand, &metadata, answer, asked).await
     }
 
     /// What the authorization server is asked; nothing without a refresh token, where that is what is spent.
-    fn request(
-        &self,
-        session: &Session,
-        errand: &Errand,
-        metadata: &AuthorizationServerMetadata,
-    ) -> Option<http::Request<Vec<u8>>> {
-        let (client, proofs) = (&*self.client, self.seams.proofs());
-        let grant = &session.grant;
-        match errand {
-            Errand::Fetch(target) if target.means() == Means::Exchange => {
-                Some(target.exchange_request(client, metadata, &grant.access.token, &proofs))
-            }
-            Errand::Fetch(target) => {
-                Some(target.refresh_request(client, metadata, grant.refresh_token.as_ref()?, &proofs))
-            }
-            Errand::Refresh => Some(oauth::refresh_request(client, metadata, grant.refresh_token.as_ref()?, &proofs)),
+    fn request<'r>(
+        &'r self,
+        session: &'r Session,
+        errand: &'r Errand,
+        metadata: &'r AuthorizationServerMetadata,
+    ) -> Option<Build<'r>> {
+        let (client, grant) = (&*self.client, &session.grant);
+        if let Errand::Fetch(target) = errand
+            && target.means() == Means::Exchange
+        {
+            let subject = &grant.access.token;
+            return Some(Box::new(move |proofs| target.exchange_request(client, metadata, subject, proofs)));
         }
+        let token = grant.refresh_token.as_ref()?;
+        Some(match errand {
+            Errand::Fetch(target) => Box::new(move |proofs| target.refresh_request(client, metadata, token, proofs)),
+            Errand::Refresh => Box::new(move |proofs| oauth::refresh_request(client, metadata, token, proofs)),
+        })
     }
 
     /// The right to spend the refresh token, or what came of it elsewhere.
@@ -119,12 +124,12 @@ impl Broker {
         }
     }
 
-    /// Sends the request and renews the lease for as long as the answer takes.
-    async fn ask_holding(
+    /// Waits for the answer and renews the lease for as long as it takes.
+    async fn holding(
         &self,
         session: &Session,
         right: Right,
-        request: http::Request<Vec<u8>>,
+        answer: impl Future<Output = Result<http::Response<bytes::Bytes>, SendError>>,
     ) -> Result<http::Response<bytes::Bytes>, SendError> {
         let renewal = async {
             loop {
@@ -138,7 +143,7 @@ impl Broker {
         };
         tokio::select! {
             biased;
-            answer = self.seams.server.send(request, DEADLINE) => answer,
+            answer = answer => answer,
             () = renewal => Err(SendError::Unknown("the lease ended".to_owned())),
         }
     }
@@ -168,7 +173,7 @@ impl Broker {
                 return self.rest(session, right, errand, outcome).await;
             }
         };
-        let error = match TokenSet::read(&response) {
+        let error = match TokenSet::read(&response, session.scheme()) {
             Ok(tokens) => {
                 self.health.succeeded(now);
                 return self.verify(session, right, errand, metadata, tokens, asked).await;
@@ -398,12 +403,11 @@ impl Broker {
     /// Asks with a token that never existed: an answer about the token shows that the credentials are taken.
     async fn probe(&self) -> bool {
         let Ok(metadata) = self.seams.server.metadata().await else { return false };
-        let request = {
-            let nobody = oauth::RefreshToken::new("probe".to_owned());
-            oauth::refresh_request(&self.client, &metadata, &nobody, &self.seams.proofs())
-        };
-        let Ok(response) = self.seams.server.send(request, DEADLINE).await else { return false };
-        let accepted = match TokenSet::read(&response) {
+        let nobody = oauth::RefreshToken::new("probe".to_owned());
+        let key = self.client.new_proof_key(&metadata, &*self.seams.random);
+        let request = |proofs: &Proofs<'_>| oauth::refresh_request(&self.client, &metadata, &nobody, proofs);
+        let Ok(response) = self.seams.ask(key.as_ref(), DEADLINE, request).await else { return false };
+        let accepted = match TokenSet::read(&response, TokenScheme::of(key.as_ref())) {
             Ok(_) => true,
             Err(error) => matches!(error.verdict(), Verdict::InvalidGrant),
         };
@@ -435,6 +439,9 @@ struct Right {
     sent_before: Option<Duration>,
     failures: u32,
 }
+
+/// Makes a request, with what is good only once.
+type Build<'r> = Box<dyn Fn(&Proofs<'_>) -> http::Request<Vec<u8>> + Send + 'r>;
 
 /// What a flight has brought, before it is committed.
 enum Flown {

@@ -56,7 +56,7 @@ fn a_transaction_survives_being_sealed() {
     let transaction: LoginTransaction = postcard::from_bytes(&bytes).expect("reads");
     assert_eq!(transaction.scope(), "openid");
     let redemption = transaction.accept(parse("code=c1&state=s"), &client(), &metadata(), NOW).expect("is accepted");
-    let (request, _) = redemption.token_request(&client(), &metadata(), &proofs());
+    let request = redemption.redeem().0.request(&client(), &metadata(), &proofs());
     let verifier = fields(&request).into_iter().find(|(name, _)| name == "code_verifier").expect("is sent").1;
     let challenge = PkceVerifier::new(verifier).challenge();
     assert!(url.query_pairs().any(|(name, value)| name == "code_challenge" && value == challenge));
@@ -66,7 +66,7 @@ fn a_transaction_survives_being_sealed() {
 fn a_code_is_redeemed_with_its_verifier_and_the_same_redirect_uri() {
     // O2-4.1.3-01, PKCE-4.5-01, CS-H-07
     let (redemption, _) = redemption(&client(), &LoginWishes::default());
-    let (request, _) = redemption.token_request(&client(), &metadata(), &proofs());
+    let request = redemption.redeem().0.request(&client(), &metadata(), &proofs());
     let fields = fields(&request);
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["grant_type", "code", "redirect_uri", "code_verifier"]);
@@ -228,7 +228,7 @@ fn a_login_prints_no_secret_on_its_way() {
     let redemption =
         transaction.accept(parse("code=canary&state=s"), &client(), &metadata(), NOW).expect("is accepted");
     printed.push_str(&format!("{redemption:?}"));
-    let (_, pending) = redemption.token_request(&client(), &metadata(), &proofs());
+    let (_, pending) = redemption.redeem();
     printed.push_str(&format!("{pending:?}"));
     assert!(!printed.contains("canary") && !printed.contains(&nonce), "{printed}");
 }

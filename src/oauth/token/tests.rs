@@ -11,7 +11,7 @@ use crate::oauth::testing::{Key, NOW, answer, begin, claims, client, fields, met
 fn read(change: impl FnOnce(&mut Value)) -> Result<TokenSet, Error> {
     let mut body = json!({ "access_token": "a1", "token_type": "Bearer" });
     change(&mut body);
-    TokenSet::read(&answer(200, &body.to_string()))
+    TokenSet::read(&answer(200, &body.to_string()), TokenScheme::Bearer)
 }
 
 fn refused(words: &str, change: impl FnOnce(&mut Value)) {
@@ -25,7 +25,7 @@ fn verdict(status: u16, body: &str, headers: &[(&'static str, &'static str)]) ->
     for (name, value) in headers {
         response.headers_mut().insert(*name, http::HeaderValue::from_static(value));
     }
-    TokenSet::read(&response).expect_err("is no success").verdict()
+    TokenSet::read(&response, TokenScheme::Bearer).expect_err("is no success").verdict()
 }
 
 #[test]
@@ -51,7 +51,9 @@ fn tokens_are_read_and_members_that_nobody_knows_are_ignored() {
 #[test]
 fn a_bare_access_token_is_enough() {
     // O2-5.1-02, O2-6-02
-    let tokens = TokenSet::read(&answer(200, r#"{"access_token":"a1","refresh_token":"","scope":[]}"#)).expect("reads");
+    let tokens =
+        TokenSet::read(&answer(200, r#"{"access_token":"a1","refresh_token":"","scope":[]}"#), TokenScheme::Bearer)
+            .expect("reads");
     assert_eq!(
         (tokens.expires_in, tokens.refresh_token, tokens.id_token, tokens.scope, tokens.refresh_expires_in),
         (None, None, None, None, None)
@@ -100,7 +102,8 @@ fn what_is_wrong_is_named() {
     refused("no header can carry", |body| body["access_token"] = "a b".into());
     refused("refresh_token is not a string", |body| body["refresh_token"] = json!({}));
     refused("id_token is not a string", |body| body["id_token"] = true.into());
-    let doubled = TokenSet::read(&answer(200, r#"{"access_token":"canary","access_token":"canary"}"#));
+    let doubled =
+        TokenSet::read(&answer(200, r#"{"access_token":"canary","access_token":"canary"}"#), TokenScheme::Bearer);
     let error = doubled.expect_err("is refused").to_string();
     assert!(error.contains("access_token occurs more than once") && !error.contains("canary"), "{error}");
 }
@@ -170,7 +173,7 @@ fn refusals_are_told_apart() {
 #[test]
 fn a_refusal_shows_its_code_and_hides_its_description() {
     let body = r#"{"error":"invalid_\u001bgrant","error_description":"SELECT * FROM tokens"}"#;
-    let error = TokenSet::read(&answer(400, body)).expect_err("is refused");
+    let error = TokenSet::read(&answer(400, body), TokenScheme::Bearer).expect_err("is refused");
     assert_eq!(error.verdict(), Verdict::InvalidGrant);
     assert!(!error.to_string().contains("SELECT"), "{error}");
     assert!(matches!(error, Error::IssuerRefused { description: Some(text), .. } if text == "SELECT * FROM tokens"));
@@ -290,7 +293,7 @@ proptest! {
         if let Some(value) = content_type.and_then(|it| http::HeaderValue::from_str(&it).ok()) {
             response.headers_mut().insert(header::CONTENT_TYPE, value);
         }
-        drop(TokenSet::read(&response));
+        drop(TokenSet::read(&response, TokenScheme::Bearer));
     }
 
     #[test]
@@ -300,6 +303,6 @@ proptest! {
              "(null|true|-1|0|1e999|7|\"x\"|\"Bearer\"|\\[\\]|\\[1\\]|\\{\\}|\"\\\\u0000\")"), 0..8),
     ) {
         let text = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect::<Vec<_>>().join(",");
-        drop(TokenSet::read(&answer(200, &format!("{{{text}}}"))));
+        drop(TokenSet::read(&answer(200, &format!("{{{text}}}")), TokenScheme::Bearer));
     }
 }

@@ -37,14 +37,15 @@ fn the_token_goes_in_the_header_by_get_and_only_if_the_client_asks() {
     let token = AccessToken::new("a1".into());
     let endpoint = crate::oauth::Endpoint::parse("https://as.test/me", crate::oauth::PlainHttp::LoopbackOnly);
     let with = AuthorizationServerMetadata { userinfo_endpoint: endpoint.ok(), ..metadata() };
-    let request = userinfo_request(&asking(), &with, &token).expect("is fine").expect("asks");
+    let request = userinfo_request(&asking(), &with, &token, TokenScheme::Bearer).expect("is fine").expect("asks");
     assert_eq!((request.method(), request.uri().to_string().as_str()), (&http::Method::GET, "https://as.test/me"));
     assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer a1");
     assert!(request.headers()[header::AUTHORIZATION].is_sensitive());
-    assert!(userinfo_request(&client(), &with, &token).expect("is fine").is_none());
+    assert!(userinfo_request(&client(), &with, &token, TokenScheme::Bearer).expect("is fine").is_none());
     let plain = Client { protocol: Protocol::OAuth, ..asking() };
-    assert!(userinfo_request(&plain, &with, &token).expect("is fine").is_none());
-    let fault = userinfo_request(&asking(), &metadata(), &token).expect_err("is a fault").to_string();
+    assert!(userinfo_request(&plain, &with, &token, TokenScheme::Bearer).expect("is fine").is_none());
+    let fault =
+        userinfo_request(&asking(), &metadata(), &token, TokenScheme::Bearer).expect_err("is a fault").to_string();
     assert!(fault.contains("userinfo_endpoint is absent") && fault.contains("issuer.userinfo"), "{fault}");
 }
 

@@ -2,6 +2,7 @@
 //! for seconds, and the API asks the server itself which of them are good.
 
 mod client_auth;
+mod dpop;
 mod logout;
 pub(super) mod site;
 

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) fapi: bool,
     /// Whether logins have to be signed.
     pub(crate) require_signed: bool,
+    /// Whether the client's tokens are bound to keys, by proofs that need a nonce.
+    pub(crate) dpop: bool,
     /// Where a login may end.
     pub(crate) redirect_uris: Vec<String>,
     /// Where a logout may end.
@@ -113,6 +115,7 @@ impl Options {
             require_pushed: false,
             fapi: false,
             require_signed: false,
+            dpop: false,
             redirect_uris: vec![format!("{public_url}/bff/callback")],
             post_logout_redirect_uris: vec![format!("{public_url}/bff/logout/return")],
             backchannel_logout_uri: None,
@@ -197,9 +200,17 @@ impl OidcProvider {
 
     /// Whether a resource server should take this access token now.
     pub(crate) async fn is_active(&self, access_token: &str) -> bool {
+        self.introspect(access_token).await["active"].as_bool().unwrap()
+    }
+
+    /// The thumbprint of the key that this access token is bound to, if it is.
+    pub(crate) async fn key_of(&self, access_token: &str) -> Option<String> {
+        self.introspect(access_token).await["jkt"].as_str().map(str::to_owned)
+    }
+
+    async fn introspect(&self, access_token: &str) -> Value {
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("token", access_token).finish();
-        let answer = self.order(Method::GET, &format!("/introspect?{query}"), None).await;
-        answer["active"].as_bool().unwrap()
+        self.order(Method::GET, &format!("/introspect?{query}"), None).await
     }
 
     /// The thumbprint of the certificate that an access token is bound to (RFC 8705 section 3.1), if it is to one.

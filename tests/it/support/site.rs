@@ -14,7 +14,8 @@ use vestibule::server::{Running, Server};
 use vestibule::session::keyring::KeyRing;
 
 use super::browser::{Browser, Page};
-use crate::api::{Api, Guard};
+use crate::api::{Api, Bound, Guard};
+use crate::issuer::possession::{Judge, Nonces};
 use crate::issuer::{Issuer, Options};
 
 /// The running parts.
@@ -93,6 +94,8 @@ pub(crate) struct Plan {
     pub(crate) client: String,
     /// What comes behind the issuer's address in its identifier: `/common/v2.0`. Its own documents know nothing of it.
     pub(crate) issuer_path: &'static str,
+    /// How the API deals in nonces if it wants proofs of possession, and the address that it goes by.
+    pub(crate) proofs: Option<(Nonces, Option<&'static str>)>,
     /// What is done with the issuer before anybody asks it.
     pub(crate) before: Option<Preparation>,
     /// The lines of `[ledger]`; none for one in memory.
@@ -147,7 +150,16 @@ impl Site {
             before(&issuer);
         }
         prepare(&issuer).await;
-        let api = Api::start(0, Guard::Bearer(issuer.introspection())).await.unwrap();
+        let introspection = issuer.introspection();
+        let guard = match plan.proofs {
+            Some((nonces, url)) => Guard::Bound(Box::new(Bound {
+                introspection,
+                judge: Judge::new("api", nonces, Arc::clone(&clock) as Arc<_>),
+                url: url.map(str::to_owned),
+            })),
+            None => Guard::Bearer(introspection),
+        };
+        let api = Api::start(0, guard).await.unwrap();
 
         let identifier = format!("{}{}", issuer.url(), plan.issuer_path);
         plan.client = plan.client.replace("{issuer}", issuer.url());

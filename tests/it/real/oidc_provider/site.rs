@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use vestibule::clock::SystemClock;
 
+use crate::issuer::possession::{self, Described, Fault, Nonces};
 use crate::support::PATIENCE;
 use crate::support::browser::Browser;
 use crate::support::op::{OidcProvider, Options};
@@ -196,6 +198,8 @@ impl RealSite {
 pub(in crate::real) struct TokenApi {
     pub(in crate::real) url: String,
     tokens: Arc<Mutex<Vec<String>>>,
+    /// Judges the proofs of tokens that come with some.
+    pub(in crate::real) proofs: Arc<possession::Judge>,
     _server: JoinSet<()>,
 }
 
@@ -203,18 +207,21 @@ pub(in crate::real) struct TokenApi {
 struct Judge {
     provider: Arc<OidcProvider>,
     tokens: Arc<Mutex<Vec<String>>>,
+    proofs: Arc<possession::Judge>,
 }
 
 impl TokenApi {
     pub(in crate::real) async fn start(provider: Arc<OidcProvider>) -> Self {
         let tokens = Arc::<Mutex<Vec<_>>>::default();
-        let judge = Judge { provider, tokens: Arc::clone(&tokens) };
+        let clock = Arc::new(SystemClock::default());
+        let proofs = Arc::new(possession::Judge::new("api", Nonces::Fixed, clock));
+        let judge = Judge { provider, tokens: Arc::clone(&tokens), proofs: Arc::clone(&proofs) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(judge);
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, tokens, _server: server }
+        Self { url, tokens, proofs, _server: server }
     }
 
     /// The token of every call so far.
@@ -223,9 +230,29 @@ impl TokenApi {
     }
 }
 
-async fn answer(State(judge): State<Judge>, headers: HeaderMap) -> StatusCode {
-    let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let Some(token) = token else { return StatusCode::BAD_REQUEST };
+async fn answer(State(judge): State<Judge>, request: Request) -> Response {
+    let headers = request.headers();
+    let credentials = headers.get("authorization").and_then(|value| value.to_str().ok()?.split_once(' '));
+    let Some((scheme, token)) = credentials else { return StatusCode::BAD_REQUEST.into_response() };
+    let key = judge.provider.key_of(token).await;
+    let proven = match (scheme, &key) {
+        ("Bearer", None) => true,
+        ("DPoP", Some(key)) => {
+            let host = headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let url = format!("http://{host}{}", request.uri().path());
+            let described = Described { method: request.method().as_str(), url: &url, token: Some(token) };
+            let judged = judge.proofs.judge(headers, &described);
+            if judged == Err(Fault::Nonce) {
+                let challenge = [("www-authenticate", "DPoP error=\"use_dpop_nonce\"")];
+                let mut refused = (StatusCode::UNAUTHORIZED, challenge).into_response();
+                judge.proofs.tell(&judged, &mut refused);
+                return refused;
+            }
+            judged.as_ref() == Ok(key)
+        }
+        _ => false,
+    };
     judge.tokens.lock().unwrap().push(token.to_owned());
-    if judge.provider.is_active(token).await { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+    let is_good = proven && judge.provider.is_active(token).await;
+    if is_good { StatusCode::OK.into_response() } else { StatusCode::UNAUTHORIZED.into_response() }
 }

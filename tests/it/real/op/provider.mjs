@@ -1,6 +1,6 @@
 // The authorization server itself: oidc-provider, strict about everything, with a user who always agrees.
 
-import { createPublicKey, generateKeyPairSync, randomUUID, verify, X509Certificate } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID, verify, X509Certificate } from 'node:crypto';
 
 import Provider from 'oidc-provider';
 
@@ -58,6 +58,7 @@ export function makeProvider(issuer, options, tlsUrl) {
       rpInitiatedLogout: { enabled: true, logoutSource: agreeToLogout },
       pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requirePushed },
       fapi: { enabled: options.fapi, profile: '2.0' },
+      dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
       requestObjects: { enabled: true, requireSignedRequestObject: options.requireSigned },
       ...(tlsUrl && {
         mTLS: {
@@ -97,6 +98,8 @@ export function makeProvider(issuer, options, tlsUrl) {
     isActive: (token) => isActive(provider, createPublicKey(privateKey), token),
     // RFC 8705 section 3.1: the certificate that a token is bound to.
     boundTo: async (token) => (await provider.AccessToken.find(token))?.['x5t#S256'] ?? null,
+    // RFC 9449 section 6.1: the key that it is bound to.
+    keyOf: async (token) => (await provider.AccessToken.find(token))?.jkt,
   };
 }
 
@@ -124,6 +127,7 @@ function clientOf(options) {
     ...(options.clientCertificateName && { tls_client_auth_san_dns: options.clientCertificateName }),
     token_endpoint_auth_method: options.clientAuthentication,
     ...(options.clientSignsBy && { token_endpoint_auth_signing_alg: options.clientSignsBy }),
+    dpop_bound_access_tokens: options.dpop,
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
     ...(options.fapi && { id_token_signed_response_alg: 'ES256', tls_client_certificate_bound_access_tokens: true }),

@@ -23,7 +23,7 @@ const options = JSON.parse(process.argv[2]);
 const server = createServer();
 const issuer = await bindBelowTheEphemeralPorts(server);
 const tlsServer = options.tls && await tlsServerOf(options.tls);
-const { provider, isActive, boundTo } = makeProvider(issuer, options, tlsServer?.url);
+const { provider, isActive, boundTo, keyOf } = makeProvider(issuer, options, tlsServer?.url);
 const tokens = new TokenEndpoint();
 // Koa runs what is attached first outermost, and the provider's own routes last.
 tokens.attach(provider);
@@ -52,7 +52,10 @@ async function obey(request) {
   switch (`${request.method} ${url.pathname}`) {
     case 'GET /stats': return tokens.stats;
     case 'GET /issued': return tokens.issued;
-    case 'GET /introspect': return { active: await isActive(url.searchParams.get('token')) };
+    case 'GET /introspect': {
+      const token = url.searchParams.get('token');
+      return { active: await isActive(token), jkt: await keyOf(token) };
+    }
     case 'GET /bound': return { to: await boundTo(url.searchParams.get('token')) };
     case 'POST /delay': {
       const { before = 0, after = 0 } = await bodyOf(request);
