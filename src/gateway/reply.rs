@@ -3,14 +3,14 @@
 mod login_failure;
 mod logout;
 mod module;
+mod own;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    LOCATION, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_LENGTH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub use self::login_failure::LoginFailure;
 pub use self::logout::{framed, logged_out, logout_refused, send_on, signed_out_here};
 pub(super) use self::module::{event_stream, landing, script};
+pub use self::own::own;
+use self::own::{page, without_body_for_head};
 use super::cross_origin::{Missing, wants_page};
 use super::files::Served;
 use super::pages::Page;
@@ -418,44 +420,6 @@ pub fn file(served: Served, request: &Parts, prefix: &str) -> Answer {
         answer.headers_mut().insert(CONTENT_LENGTH, length);
     }
     without_body_for_head(answer, request)
-}
-
-fn page(status: StatusCode, page: &Page) -> Answer {
-    let mut answer = own(status, "text/html; charset=utf-8", page.render().into());
-    if let Ok(policy) = HeaderValue::try_from(page.content_security_policy()) {
-        answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-    }
-    answer
-}
-
-/// What all answers of our own have in common: not stored, not sniffed, not framed, no referrer (HDR-01, CACHE-01).
-fn own(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    let length = HeaderValue::from(answer.body().len());
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_LENGTH, length);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    let fixed: [(HeaderName, &'static str); 6] = [
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    answer
-}
-
-/// A HEAD request gets the fields of the GET, its length included, and no body.
-fn without_body_for_head(mut answer: Answer, request: &Parts) -> Answer {
-    if request.method == Method::HEAD {
-        *answer.body_mut() = Bytes::new();
-    }
-    answer
 }
 
 fn join(methods: &[Method], separator: &str) -> String {

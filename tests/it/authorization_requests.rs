@@ -155,9 +155,8 @@ async fn resources_are_asked_for_at_the_login_and_at_every_token_request() {
     let client = "resource = [\"https://api.test/a\", \"urn:b\"]\naudience = \"api\"\n\
                   claims_request = '{\"id_token\":{\"acr\":null}}'";
     let site = site(Pushed::Offered, client).await;
-    // This issuer takes no parameter twice, as most do; what was sent is what matters here.
     let page = Browser::new().navigate(&site.at("/bff/login")).await;
-    assert_eq!(page.status, 403, "{}", page.text());
+    assert_eq!(page.status, 303, "{}", page.text());
     let values = |request: &Received, wanted: &str| -> Vec<String> {
         request.form.iter().filter(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned()).collect()
     };
