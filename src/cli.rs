@@ -239,7 +239,7 @@ fn line(route: &RouteSettings, width: usize) -> String {
     };
     let mut line = format!("{:width$}  {access:8}  ", route.path);
     let target = match &route.target {
-        TargetSettings::Upstream { url, .. } => url.as_str().to_owned(),
+        TargetSettings::Upstream(upstream) => upstream.url.as_str().to_owned(),
         TargetSettings::Files { folder, .. } => format!("files in {}", folder.display()),
     };
     line.push_str(&target);

@@ -21,7 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, CookieSettings, LedgerSettings, TargetSettings};
 use crate::gateway::files::{Files, FilesError};
 use crate::gateway::roster::{Roster, RosterPolicy};
-use crate::gateway::route::{Route, RouteTable, Target, Upstream};
+use crate::gateway::route::{Route, RouteTable, Target};
 use crate::gateway::{Gateway, Seams, Settings};
 use crate::identity::Identity;
 use crate::issuer::{HttpIssuer, TransportError};
@@ -369,7 +369,7 @@ async fn watch_redis(redis: &RedisStore) {
 /// The certificates that are shown, each once.
 fn identities(config: &Config) -> Vec<Identity> {
     let of_routes = config.routes.iter().filter_map(|route| match &route.target {
-        TargetSettings::Upstream { identity, .. } => identity.clone(),
+        TargetSettings::Upstream(upstream) => upstream.identity.clone(),
         TargetSettings::Files { .. } => None,
     });
     let mut found: Vec<Identity> = Vec::new();
@@ -386,25 +386,7 @@ async fn open_routes(config: &Config, service: &Tasks) -> Result<RouteTable, Sta
     let mut routes = Vec::new();
     for route in &config.routes {
         let target = match &route.target {
-            TargetSettings::Upstream {
-                url,
-                connect_timeout,
-                read_timeout,
-                http2,
-                trust,
-                identity,
-                bearer,
-                external_url,
-            } => Target::Upstream(Arc::new(Upstream {
-                url: url.clone(),
-                connect_timeout: *connect_timeout,
-                read_timeout: *read_timeout,
-                http2: *http2,
-                trust: trust.clone(),
-                identity: identity.clone(),
-                bearer: *bearer,
-                external_url: external_url.clone(),
-            })),
+            TargetSettings::Upstream(upstream) => Target::Upstream(Arc::clone(upstream)),
             TargetSettings::Files { folder, max_bytes } => {
                 let files = Arc::new(Files::open(folder, *max_bytes).await.map_err(StartError::Files)?);
                 let watched = Arc::clone(&files);

@@ -23,6 +23,7 @@ mod value;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -37,7 +38,7 @@ use crate::gateway::broker::RefreshPolicy;
 use crate::gateway::cross_origin::CrossOrigin;
 use crate::gateway::headers::TransportSecurity;
 use crate::gateway::logout::LogoutSettings;
-use crate::gateway::route::{Access, RouteToken, Trust};
+use crate::gateway::route::{Access, RouteToken, Upstream};
 use crate::identity::Identity;
 use crate::ledger::redis::RedisSettings;
 use crate::oauth::{Authority, Client};
@@ -151,24 +152,7 @@ pub struct RouteSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSettings {
     /// To another server.
-    Upstream {
-        /// Its origin, and the path that every forwarded path is put behind.
-        url: Url,
-        /// How long a connection may take to be made.
-        connect_timeout: Duration,
-        /// How long it may be silent.
-        read_timeout: Duration,
-        /// Whether it is spoken to in HTTP/2.
-        http2: bool,
-        /// The roots of trust for its certificate, in place of the operating system's.
-        trust: Option<Trust>,
-        /// What it is shown where it asks for a certificate.
-        identity: Option<Identity>,
-        /// Whether tokens are shown to it as bearer tokens even where they are bound to a key.
-        bearer: bool,
-        /// Its address as it knows it itself, where that is another.
-        external_url: Option<Url>,
-    },
+    Upstream(Arc<Upstream>),
     /// To files.
     Files {
         /// The folder that they lie in.

@@ -14,7 +14,7 @@ use super::requests::{audience, resource};
 use super::rules::{Checker, over_tls};
 use super::value::{canonical_path, choice, method, size, web_url};
 use super::{RouteSettings, TargetSettings};
-use crate::gateway::route::{Access, RouteToken, Trust};
+use crate::gateway::route::{Access, RouteToken, Trust, Upstream};
 use crate::identity::{self, Identity};
 use crate::oauth::{Means, TokenTarget, Wanted};
 
@@ -185,7 +185,16 @@ fn upstream(
         }
     }
     let (bearer, external_url) = proofs(checker, name, raw, bound);
-    Some(TargetSettings::Upstream { url, connect_timeout, read_timeout, http2, trust, identity, bearer, external_url })
+    Some(TargetSettings::Upstream(Arc::new(Upstream {
+        url,
+        connect_timeout,
+        read_timeout,
+        http2,
+        trust,
+        identity,
+        bearer,
+        external_url,
+    })))
 }
 
 /// What the upstream is shown where it asks for a certificate.

@@ -516,8 +516,8 @@ fn how_bound_tokens_are_shown_is_for_routes_that_get_some() {
     let config = load(&with("token_scheme = \"Bearer\""), world.path()).unwrap();
     assert!(config.client.dpop);
     let shown = |config: &Config| match &config.routes[0].target {
-        TargetSettings::Upstream { bearer, external_url, .. } => {
-            (*bearer, external_url.as_ref().map(|url| url.as_str().to_owned()))
+        TargetSettings::Upstream(upstream) => {
+            (upstream.bearer, upstream.external_url.as_ref().map(|url| url.as_str().to_owned()))
         }
         TargetSettings::Files { .. } => panic!("is an upstream"),
     };
@@ -645,7 +645,7 @@ fn a_route_shows_what_the_issuer_is_shown_or_a_certificate_of_its_own() {
         let text = text.replacen("[[route]]", &format!("[[route]]\n{shown}"), 1);
         let config = load(&text, world.path()).unwrap_or_else(|problems| panic!("{problems}"));
         match config.routes.into_iter().next().unwrap().target {
-            TargetSettings::Upstream { identity, .. } => (identity, config.issuer_identity),
+            TargetSettings::Upstream(upstream) => (upstream.identity.clone(), config.issuer_identity),
             TargetSettings::Files { .. } => panic!("the first route has an upstream"),
         }
     };
