@@ -32,7 +32,8 @@ const PEER: Peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 impl World {
     /// One call of a script, from its cookies to the arrival of its answer, if it arrives.
     pub(super) async fn call(&self, jar: &Browser) {
-        let request = jar.fetch("GET", "/api/orders");
+        let other = self.trouble.apis && self.dice.happens(50);
+        let request = jar.fetch("GET", if other { "/bills/1" } else { "/api/orders" });
         let shown = self.opened(&request.headers).map(|it| it.0);
         let troubled = self.trouble.browser;
         let patience =

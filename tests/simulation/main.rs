@@ -43,8 +43,8 @@ mod tests {
     use super::world::World;
 
     /// So many schedules run by default, over all kinds of trouble.
-    const SCHEDULES: u64 = 6_500;
-    const KINDS: u64 = 16;
+    const SCHEDULES: u64 = 7_300;
+    const KINDS: u64 = 18;
     /// After so many broken schedules of a kind there is nothing more to learn.
     const ENOUGH: usize = 3;
 
@@ -163,6 +163,16 @@ mod tests {
         run(Trouble { browser: true, clocks: true, store_clock: true, ..Trouble::default() });
     }
 
+    #[test]
+    fn an_api_with_tokens_of_its_own_spends_no_refresh_token_twice() {
+        run(Trouble { browser: true, issuer: true, crash: true, apis: true, ..Trouble::default() });
+    }
+
+    #[test]
+    fn an_api_with_tokens_of_its_own_is_served_and_an_end_is_final_for_it_too() {
+        run(Trouble { browser: true, logout: true, apis: true, ..Trouble::default() });
+    }
+
     fn everything(home: Home) -> Trouble {
         Trouble {
             browser: true,
@@ -175,6 +185,7 @@ mod tests {
             logout: true,
             relogin: true,
             thief: true,
+            apis: true,
             home,
             ..Trouble::default()
         }

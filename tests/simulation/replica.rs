@@ -15,7 +15,8 @@ use vestibule::gateway::route::{Access, Route, RouteTable, RouteToken, Target, U
 use vestibule::gateway::{Gateway, Seams, Settings};
 use vestibule::ledger::Ledger;
 use vestibule::oauth::{
-    Client, ClientAuthentication, ClientId, ClientSecret, Issuer, LogoutStyle, Protocol, RequestOptions,
+    Client, ClientAuthentication, ClientId, ClientSecret, Issuer, LogoutStyle, Means, Protocol, RequestOptions,
+    TokenTarget, Wanted,
 };
 use vestibule::secret::Secret;
 use vestibule::session::cookies::{CookieNames, SameSite};
@@ -107,6 +108,17 @@ fn settings() -> Settings {
         bearer: false,
         external_url: None,
     };
+    let upstream = Arc::new(upstream);
+    let route = |path: &str, token| Route {
+        path: path.to_owned(),
+        access: Access::Api,
+        target: Target::Upstream(Arc::clone(&upstream)),
+        methods: vec![Method::GET],
+        strip_prefix: false,
+        token,
+    };
+    let wanted = Wanted { audience: Some("bills".to_owned()), ..Wanted::default() };
+    let bills = TokenTarget::new(wanted, Means::Refresh);
     Settings {
         public_url: "https://app.test".parse().unwrap(),
         prefix: "/bff".to_owned(),
@@ -134,14 +146,10 @@ fn settings() -> Settings {
             ahead: Duration::from_secs(60),
         },
         refresh: RefreshPolicy { wait: Duration::from_secs(10), settle: Duration::from_secs(60), stale_endings: false },
-        routes: RouteTable::new([Route {
-            path: "/api/".to_owned(),
-            access: Access::Api,
-            target: Target::Upstream(Arc::new(upstream)),
-            methods: vec![Method::GET],
-            strip_prefix: false,
-            token: RouteToken::Session,
-        }]),
+        routes: RouteTable::new([
+            route("/api/", RouteToken::Session),
+            route("/bills/", RouteToken::Own(Arc::new(bills))),
+        ]),
         cross_origin: CrossOrigin::new("https://app.test".to_owned(), Vec::new(), false),
         trusted_proxies: Vec::new(),
         transport: TransportSecurity::Left,

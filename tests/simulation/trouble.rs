@@ -50,6 +50,8 @@ pub(crate) struct Trouble {
     pub(crate) clocks: bool,
     /// The clock of the store is set by an hour.
     pub(crate) store_clock: bool,
+    /// Half of the calls are of an API with tokens of its own, from the same refresh token.
+    pub(crate) apis: bool,
     pub(crate) home: Home,
 }
 
