@@ -68,7 +68,8 @@ async fn main() {
         let started = Instant::now();
         for number in numbers.clone() {
             let Ok(Claimed::Won { fence, .. }) = ledger.apply(session(number), &claim).await else { panic!("not won") };
-            let commit = Commit { fence, from: 1, body: vec![7; BODY], resident: false, keep_until: limit };
+            let commit =
+                Commit { fence, from: 1, unspent: false, body: vec![7; BODY], resident: false, keep_until: limit };
             let _committed = black_box(ledger.apply(session(number), &commit).await.expect("commits"));
         }
         refreshing += started.elapsed();

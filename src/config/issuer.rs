@@ -10,7 +10,9 @@ use super::requests::{self, RawRequests};
 use super::rules::{Checker, over_tls};
 use super::value::{certificates, choice, web_url};
 use crate::identity::Identity;
-use crate::oauth::{Authority, Client, ClientId, Issuer, PlainHttp, Protocol, Provider, ProviderChoice, is_uuid};
+use crate::oauth::{
+    Authority, Client, ClientId, Issuer, PlainHttp, Protocol, Provider, ProviderChoice, SecurityProfile, is_uuid,
+};
 
 /// Parameters that a login writes itself, or that would change what its answer is (RFC 6749 section 4.1.1, RFC 7636
 /// section 4.3, RFC 9101 section 5, RFC 9449 section 10, OpenID Connect Core section 3.1.2.1).
@@ -111,6 +113,8 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
         issuer: identifier?,
         protocol,
         dpop: raw.dpop.unwrap_or(false),
+        // What is held to a profile is known to `security_profile.rs`.
+        profile: SecurityProfile::None,
         plain_http: if plain { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly },
         provider,
         tenants,

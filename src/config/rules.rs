@@ -53,6 +53,7 @@ pub(super) fn apply(
     let mut issuer = issuer.map(|issuer| issuer.held_to(security_profile));
     let identity = is_shown.then(|| issuer.as_ref().and_then(|issuer| issuer.identity.as_ref()));
     let routes = routes::apply(&mut checker, raw.routes, public_url, prefix, identity, dpop);
+    security_profile::examine_routes(&mut checker, security_profile, &routes);
     if let Some(issuer) = &mut issuer {
         let requests = &mut issuer.client.requests;
         requests.later = routes::asked_for_later(&routes);

@@ -8,6 +8,7 @@ use super::issuer::IssuerSettings;
 use super::problem::{Flaw, quoted};
 use super::rules::Checker;
 use super::value::choice;
+use super::{RouteSettings, TargetSettings};
 use crate::oauth::{ClientAuthentication, SecurityProfile};
 
 const PROFILES: [(&str, SecurityProfile); 2] = [("none", SecurityProfile::None), ("fapi2", SecurityProfile::Fapi2)];
@@ -29,6 +30,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: &mut RawIssuer) -> SecurityP
 impl IssuerSettings {
     /// The same, with a client that keeps to the profile.
     pub(super) fn held_to(mut self, profile: SecurityProfile) -> Self {
+        self.authority.profile = profile;
         let client = &mut self.client;
         client.requests.profile = profile;
         client.keys = client.keys.take().map(|keys| keys.held_to(profile));
@@ -36,6 +38,19 @@ impl IssuerSettings {
             assertion.keys = assertion.keys.clone().held_to(profile);
         }
         self
+    }
+}
+
+/// That no route gives up what the profile demands.
+pub(super) fn examine_routes(checker: &mut Checker<'_>, profile: SecurityProfile, routes: &[RouteSettings]) {
+    for route in routes.iter().filter(|_| profile == SecurityProfile::Fapi2) {
+        if let TargetSettings::Upstream(upstream) = &route.target
+            && upstream.bearer
+        {
+            let found = format!("\"Bearer\", but {FAPI}");
+            let key = format!("route[{:?}].token_scheme", route.path);
+            checker.note(&key, Flaw::new(found, format!("write \"DPoP\", or do without {FAPI}")));
+        }
     }
 }
 

@@ -248,8 +248,12 @@ impl Gateway {
         let target = target_of(request);
         let mut answer = if route.access == Access::Page && is_navigation(request) {
             if self.vault.is_strict() && is_from_elsewhere(&request.headers) {
-                // A Strict cookie does not come along from elsewhere; once the page itself goes on, it does (CK-06).
-                reply::bounce(target)
+                // A Strict cookie does not come along from elsewhere; once the page itself goes on, it does (CK-06). Where
+                // nobody may be made to sign in by another site, a person has to make it go on.
+                match self.settings.client.requests.profile.asks_before_login() {
+                    true => reply::ask_before_login(target, request),
+                    false => reply::bounce(target),
+                }
             } else {
                 let back = ReturnTo::parse(target, &self.settings.public_url).unwrap_or_else(ReturnTo::root);
                 reply::redirect(&self.login_url(&back, 0))

@@ -13,6 +13,7 @@ use super::admission::Passport;
 use super::broker::Resolved;
 use super::cross_origin::Cleared;
 use super::headers::{self, DownstreamEdits, FieldEdits};
+use super::presenting::Shown;
 use super::reply::{Answer, Refusal};
 use super::route::{CanonicalPath, Route, RouteToken, Upstream, authority};
 use super::vigil::{Use, Vigil};
@@ -42,6 +43,8 @@ pub struct Forwarding {
     /// Whether it has been sent twice because of its token, and because of its proof.
     repeated: bool,
     proven_anew: bool,
+    /// The nonce that the upstream has demanded for this very request.
+    demanded_nonce: Option<Arc<str>>,
     /// What is answered in place of the upstream's answer.
     instead: Option<Refusal>,
 }
@@ -123,6 +126,7 @@ impl Forwarding {
             used: None,
             repeated: false,
             proven_anew: false,
+            demanded_nonce: None,
             instead: None,
         }
     }
@@ -152,8 +156,13 @@ impl Forwarding {
         if let Some(passport) = &self.passport {
             let session = passport.newest();
             if let Some(held) = self.token.carried_by(&session) {
-                let (method, target) = (&self.method, &self.proven_target);
-                set.extend(self.gateway.presented(&session, &held.token, &self.upstream, method, target));
+                let shown = Shown {
+                    upstream: &self.upstream,
+                    method: &self.method,
+                    target: &self.proven_target,
+                    nonce: self.demanded_nonce.as_deref(),
+                };
+                set.extend(self.gateway.presented(&session, &held.token, &shown));
             }
             self.used = Some(session);
         }
@@ -164,8 +173,10 @@ impl Forwarding {
     /// if the request is safe to repeat (RFC 9110 section 9.2.2), and so is one for a proof without the newest nonce in any
     /// case; a demand for a stronger login becomes an answer that says where to go.
     pub async fn answered(&mut self, status: StatusCode, fields: &HeaderMap) -> Verdict {
-        if self.shows_proof() && self.gateway.demands_nonce(&self.upstream, status, fields) {
-            return self.prove_anew();
+        if self.shows_proof()
+            && let Some(nonce) = self.gateway.demanded_nonce(&self.upstream, status, fields)
+        {
+            return self.prove_anew(nonce);
         }
         match self.try_newer_token(status).await {
             Verdict::Pass => {}
@@ -174,23 +185,35 @@ impl Forwarding {
         let demand = self.used.as_ref().and_then(|used| Some((used, StepUp::read(status, fields)?)));
         match demand {
             // No refresh would help: neither changes on renewal (RFC 9470 section 6.1).
-            Some((used, wanted)) => {
+            Some((used, wanted)) if self.would_help(&wanted) => {
                 self.instead = Some(self.gateway.step_up(wanted, used));
                 Verdict::Replace
             }
-            None => Verdict::Pass,
+            Some(_) | None => Verdict::Pass,
+        }
+    }
+
+    /// Whether a login could give the token what it lacks. The scopes of a route's own are those of the configuration.
+    fn would_help(&self, wanted: &StepUp) -> bool {
+        match (&self.token, wanted) {
+            (RouteToken::None, _) => false,
+            (RouteToken::Own(target), StepUp::Scope(_)) => target.wanted().scopes.is_empty(),
+            (RouteToken::Own(_), StepUp::Authentication { .. }) | (RouteToken::Session, _) => true,
         }
     }
 
     /// Whether the last attempt carried a proof.
     fn shows_proof(&self) -> bool {
-        self.used.as_ref().is_some_and(|used| self.upstream.scheme_for(used) == TokenScheme::DPoP)
+        self.used.as_ref().is_some_and(|used| {
+            self.token.carried_by(used).is_some() && self.upstream.scheme_for(used) == TokenScheme::DPoP
+        })
     }
 
     /// The upstream has not worked on the request, because its proof has not the newest nonce (RFC 9449 section 9). Once it is
     /// made anew; a server that then wants another one yet might want one for ever. Its 401 would say that the person has to
     /// sign in, which would not help.
-    fn prove_anew(&mut self) -> Verdict {
+    fn prove_anew(&mut self, nonce: Arc<str>) -> Verdict {
+        self.demanded_nonce = Some(nonce);
         self.instead = Some(Refusal::SendAgain);
         let again = !std::mem::replace(&mut self.proven_anew, true);
         if again { Verdict::RepeatOrReplace } else { Verdict::Replace }

@@ -35,32 +35,33 @@ impl Seams {
         let Some(key) = key else { return self.server.send(build(&self.proofs()), deadline).await };
         let signer = key.prepare().map_err(not_sent)?;
         let began = self.clock.uptime();
-        let (answer, learnt) = self.prove_and_send(build(&self.proofs()), &signer, token, deadline).await?;
-        if !learnt || !oauth::server_demands_nonce(&answer) {
-            return Ok(answer);
-        }
+        let answer = self.prove_and_send(build(&self.proofs()), &signer, token, None, deadline).await?;
+        let demanded = oauth::nonce_in(answer.headers()).filter(|_| oauth::server_demands_nonce(&answer));
+        let Some(demanded) = demanded.map(str::to_owned) else { return Ok(answer) };
         tracing::debug!("the authorization server demands a newer nonce; it is asked once more");
         let left = deadline.saturating_sub(self.clock.uptime().saturating_sub(began));
-        let (answer, _) = self.prove_and_send(build(&self.proofs()), &signer, token, left).await?;
-        Ok(answer)
+        self.prove_and_send(build(&self.proofs()), &signer, token, Some(&demanded), left).await
     }
 
-    /// The answer, and whether it brought a nonce.
+    /// The answer to a request whose proof has the nonce that was `demanded`, or else the newest.
     async fn prove_and_send(
         &self,
         mut request: http::Request<Vec<u8>>,
         signer: &ProofSigner,
         token: Option<&AccessToken>,
+        demanded: Option<&str>,
         deadline: Duration,
-    ) -> Result<(http::Response<Bytes>, bool), SendError> {
+    ) -> Result<http::Response<Bytes>, SendError> {
         let part = if token.is_some() { Part::ResourceServer } else { Part::AuthorizationServer };
         let authority = request.uri().authority().map_or("", |it| it.as_str());
         let origin = format!("{}://{authority}", request.uri().scheme_str().unwrap_or_default());
-        let nonce = self.nonces.newest(part, &origin);
-        signer.prove(&mut request, token, nonce.as_deref(), self.clock.now(), &*self.random).map_err(not_sent)?;
+        let newest = self.nonces.newest(part, &origin);
+        signer
+            .prove(&mut request, token, demanded.or(newest.as_deref()), self.clock.now(), &*self.random)
+            .map_err(not_sent)?;
         let answer = self.server.send(request, deadline).await?;
-        let learnt = self.nonces.learn(part, &origin, answer.headers());
-        Ok((answer, learnt))
+        self.nonces.learn(part, &origin, answer.headers());
+        Ok(answer)
     }
 }
 

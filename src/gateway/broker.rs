@@ -9,6 +9,7 @@ mod ending;
 mod farewell;
 mod flight;
 mod resolve;
+mod verdict;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -150,7 +150,12 @@ impl Gateway {
             Admission::Refused(refusal) => refusal.answer(request, &self.settings.prefix),
             Admission::Nobody(_) => match attempt.parse::<u8>() {
                 Ok(attempt) if attempt < MAX_ATTEMPTS => {
-                    reply::redirect(&self.login_url(&ReturnTo::root(), attempt + 1))
+                    let login = self.login_url(&ReturnTo::root(), attempt + 1);
+                    // Another site may have led to the callback, and this request is one of our own page.
+                    match self.settings.client.requests.profile.asks_before_login() {
+                        true => reply::ask_before_login(&login, request),
+                        false => reply::redirect(&login),
+                    }
                 }
                 Ok(_) | Err(_) => {
                     let cause = self.unrecognised(request);
@@ -291,8 +296,7 @@ impl Gateway {
         let random = &*self.seams.random;
         let now = self.seams.clock.now();
         let mut session = Session::establish(verified, tokens, &self.settings.session, random, asked, now);
-        let original = &session.identity.original;
-        if let Some(before) = before.filter(|it| original.subject.as_deref() == Some(it.subject.as_str())) {
+        if let Some(before) = before.filter(|it| it.is(&session.identity.original)) {
             session.identity.remember(before.levels);
         }
         let session = self.vault.place(session);

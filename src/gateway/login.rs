@@ -13,7 +13,8 @@ use super::return_to::{ReturnTo, target_of};
 use super::route::authority;
 use super::{Gateway, attach, reply};
 use crate::oauth::{
-    AuthorizationRequest, AuthorizationServerMetadata, LoginTransaction, LoginWishes, ProofKey, Proofs, Pushing, State,
+    AuthorizationRequest, AuthorizationServerMetadata, Issuer, LoginTransaction, LoginWishes, OriginalIdentity,
+    ProofKey, Proofs, Pushing, State,
 };
 use crate::session::{Level, Session, SessionId};
 
@@ -33,6 +34,8 @@ pub(super) struct PendingLogin {
 /// What is known of the person who is signed in when a login starts.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Before {
+    /// Of which issuer.
+    pub(super) issuer: Issuer,
     /// Who it is, unique within the issuer.
     pub(super) subject: String,
     /// How and when that person has authenticated.
@@ -42,7 +45,17 @@ pub(super) struct Before {
 impl Before {
     fn of(session: &Session) -> Option<Self> {
         let identity = &session.identity;
-        Some(Self { subject: identity.original.subject.clone()?, levels: identity.levels.clone() })
+        let original = &identity.original;
+        Some(Self {
+            issuer: original.issuer.clone(),
+            subject: original.subject.clone()?,
+            levels: identity.levels.clone(),
+        })
+    }
+
+    /// Whether it is the same person.
+    pub(super) fn is(&self, other: &OriginalIdentity) -> bool {
+        self.issuer == other.issuer && other.subject.as_deref() == Some(self.subject.as_str())
     }
 }
 
@@ -75,7 +88,7 @@ impl Gateway {
         }
         if self.settings.client.requests.profile.asks_before_login() && is_from_elsewhere(&request.headers) {
             // A browser that does not say where it comes from cannot be told apart after the page either.
-            return reply::ask_before_login(request);
+            return reply::ask_before_login(target_of(request), request);
         }
         let Ok(metadata) = self.seams.server.metadata().await else {
             tracing::error!("a login cannot start: the issuer's metadata is not known yet; see earlier messages");

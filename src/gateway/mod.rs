@@ -151,7 +151,7 @@ impl fmt::Debug for Seams {
     }
 }
 
-/// How long a revocation may take: nobody waits for it but a logout.
+/// How long revoking all tokens of a session may take: nobody waits for it but a logout.
 const REVOCATION: Duration = Duration::from_secs(10);
 
 impl Seams {
@@ -185,11 +185,13 @@ impl Seams {
         };
         let refresh = refresh.map(|it| (TokenHint::RefreshToken, it.expose()));
         let access = access.map(|it| (TokenHint::AccessToken, it.expose()));
+        let began = self.clock.uptime();
         for (hint, token) in refresh.into_iter().chain(access) {
+            let left = REVOCATION.saturating_sub(self.clock.uptime().saturating_sub(began));
             let Some(request) = oauth::revocation_request(client, &metadata, hint, token, &self.proofs()) else {
                 return;
             };
-            match self.server.send(request, REVOCATION).await {
+            match self.server.send(request, left).await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => {
                     tracing::warn!(status = response.status().as_u16(), ?hint, "a token was not revoked");

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use crate::oauth;
 
-/// The newest nonce of each server that has sent one. A nonce is never shown to another server, nor to the same one in its
+/// The newest nonce of each server that has sent one. Of APIs each configured address is a server. A nonce is never shown to another server, nor to the same one in its
 /// other part: an authorization server that is an API too has two.
 #[derive(Default)]
 pub struct Nonces {
@@ -42,21 +42,20 @@ impl Nonces {
         self.shelf(part).lock().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
-    /// Takes over the nonce of an answer of the server at `origin`, whatever its status. Says whether there was one.
-    pub fn learn(&self, part: Part, origin: &str, fields: &HeaderMap) -> bool {
-        let Some(nonce) = oauth::nonce_in(fields) else { return false };
+    /// Takes over the nonce of an answer of the server at `origin`, if it brings one, whatever its status.
+    pub fn learn(&self, part: Part, origin: &str, fields: &HeaderMap) {
+        let Some(nonce) = oauth::nonce_in(fields) else { return };
         let mut shelf = self.shelf(part).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = shelf.get_mut(origin) {
-            if **known != *nonce {
-                *known = nonce.into();
+        match shelf.get_mut(origin) {
+            Some(known) if **known == *nonce => {}
+            Some(known) => *known = nonce.into(),
+            None => {
+                if shelf.len() >= MOST {
+                    shelf.clear();
+                }
+                shelf.insert(origin.to_owned(), nonce.into());
             }
-            return true;
         }
-        if shelf.len() >= MOST {
-            shelf.clear();
-        }
-        shelf.insert(origin.to_owned(), nonce.into());
-        true
     }
 
     const fn shelf(&self, part: Part) -> &Shelf {
@@ -82,13 +81,13 @@ mod tests {
         // DPOP-8.2-01, DPOP-9-02
         let nonces = Nonces::default();
         let newest = |part, origin| nonces.newest(part, origin);
-        assert!(nonces.learn(Part::ResourceServer, "https://a.test", &fields("one")));
+        nonces.learn(Part::ResourceServer, "https://a.test", &fields("one"));
         assert_eq!(newest(Part::ResourceServer, "https://b.test"), None);
         assert_eq!(newest(Part::ResourceServer, "https://a.test:8443"), None);
         assert_eq!(newest(Part::AuthorizationServer, "https://a.test"), None, "the same host in its other part");
-        assert!(nonces.learn(Part::ResourceServer, "https://a.test", &fields("two")));
-        assert!(!nonces.learn(Part::ResourceServer, "https://a.test", &HeaderMap::new()));
-        assert!(!nonces.learn(Part::ResourceServer, "https://a.test", &fields("with space")));
+        nonces.learn(Part::ResourceServer, "https://a.test", &fields("two"));
+        nonces.learn(Part::ResourceServer, "https://a.test", &HeaderMap::new());
+        nonces.learn(Part::ResourceServer, "https://a.test", &fields("with space"));
         assert_eq!(newest(Part::ResourceServer, "https://a.test").as_deref(), Some("two"));
     }
 

@@ -1,5 +1,7 @@
 //! How a session's token is shown to an upstream: as a bearer token, or with a proof of its key (RFC 9449 section 7).
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::{Position, Url};
@@ -9,6 +11,17 @@ use super::nonces::Part;
 use super::route::{CanonicalPath, Route, Upstream};
 use crate::oauth::{self, AccessToken, Proof, TokenScheme};
 use crate::session::Session;
+
+/// A request that shows a token.
+pub(super) struct Shown<'a> {
+    /// Where it goes.
+    pub(super) upstream: &'a Upstream,
+    pub(super) method: &'a Method,
+    /// What a proof calls its target.
+    pub(super) target: &'a str,
+    /// The nonce that was demanded for it; none for the newest that is known.
+    pub(super) nonce: Option<&'a str>,
+}
 
 impl Upstream {
     /// How a token of `session` is shown here.
@@ -30,28 +43,27 @@ fn origin(url: &Url) -> &str {
 }
 
 impl Gateway {
-    /// The fields that show `token` of `session` to `upstream`, with a new proof if it is bound. A token that cannot be shown
+    /// The fields that show `token` of `session` with a request, and a new proof if it is bound. A token that cannot be shown
     /// is left out.
     pub(super) fn presented(
         &self,
         session: &Session,
         token: &AccessToken,
-        upstream: &Upstream,
-        method: &Method,
-        target: &str,
+        shown: &Shown<'_>,
     ) -> Vec<(HeaderName, HeaderValue)> {
+        let Shown { upstream, method, target, nonce } = *shown;
         match upstream.scheme_for(session) {
             TokenScheme::Bearer => {
                 TokenScheme::Bearer.presented(token).into_iter().map(|value| (AUTHORIZATION, value)).collect()
             }
             TokenScheme::DPoP => {
                 let seams = &self.seams;
-                let nonce = seams.nonces.newest(Part::ResourceServer, origin(&upstream.url));
+                let newest = seams.nonces.newest(Part::ResourceServer, upstream.url.as_str());
                 let proof = Proof {
                     method,
                     target,
                     access_token: Some(token),
-                    nonce: nonce.as_deref(),
+                    nonce: nonce.or(newest.as_deref()),
                     now: seams.clock.now(),
                     random: &*seams.random,
                 };
@@ -61,10 +73,16 @@ impl Gateway {
         }
     }
 
-    /// Takes over the nonce of an upstream's answer. Says whether the request was refused for want of it: then it was not
-    /// worked on, and its next proof has it.
-    pub(super) fn demands_nonce(&self, upstream: &Upstream, status: StatusCode, fields: &HeaderMap) -> bool {
-        let learnt = self.seams.nonces.learn(Part::ResourceServer, origin(&upstream.url), fields);
-        learnt && oauth::resource_demands_nonce(status, fields)
+    /// Takes over the nonce of an upstream's answer, and returns it if the request was refused for want of it: then it was not
+    /// worked on, and its next proof has to have it.
+    pub(super) fn demanded_nonce(
+        &self,
+        upstream: &Upstream,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> Option<Arc<str>> {
+        self.seams.nonces.learn(Part::ResourceServer, upstream.url.as_str(), fields);
+        let demanded = oauth::nonce_in(fields).filter(|_| oauth::resource_demands_nonce(status, fields));
+        demanded.map(Arc::from)
     }
 }

@@ -364,16 +364,13 @@ pub fn bounce(target: &str) -> Answer {
     self::page(StatusCode::OK, &page)
 }
 
-/// A page in front of a login that another site has led to: only who follows its link has wanted one.
-pub fn ask_before_login(request: &Parts) -> Answer {
+/// A page in front of a login that another site has led to: only who follows its link, to `target`, has wanted one.
+pub fn ask_before_login(target: &str, request: &Parts) -> Answer {
     let page = Page {
         title: "Do you want to sign in?",
         text: "Another site has sent you here. Go on only if you meant to sign in.".to_owned(),
         // A link and no form: browsers hold the redirects after a form to its page's policy, and this leads elsewhere.
-        links: vec![
-            (target_of(request).to_owned(), "Sign in".to_owned()),
-            ("/".to_owned(), "Go to the start page".to_owned()),
-        ],
+        links: vec![(target.to_owned(), "Sign in".to_owned()), ("/".to_owned(), "Go to the start page".to_owned())],
         refresh: None,
         script: None,
     };

@@ -56,6 +56,13 @@ pub enum Errand {
     Fetch(Arc<TokenTarget>),
 }
 
+impl Errand {
+    /// Whether it spends no refresh token.
+    pub fn is_exchange(&self) -> bool {
+        matches!(self, Self::Fetch(target) if target.means() == Means::Exchange)
+    }
+}
+
 impl RouteToken {
     /// What `session` has of it.
     pub fn carried_by<'s>(&self, session: &'s Session) -> Option<&'s HeldToken> {

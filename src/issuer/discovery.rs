@@ -130,7 +130,7 @@ impl Discovery {
             response = transport.send(AuthorizationServerMetadata::oauth_request(&self.authority)?, DEADLINE).await?;
         }
         let metadata = AuthorizationServerMetadata::read(&self.authority, &response)?;
-        metadata.suits(self.authority.protocol, self.authority.dpop)?;
+        metadata.suits(self.authority.protocol, self.authority.dpop, self.authority.profile)?;
         Ok(Arc::new(metadata))
     }
 

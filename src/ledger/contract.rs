@@ -148,7 +148,7 @@ async fn concurrent_claims_have_one_winner(store: Arc<dyn Store>) {
 async fn a_refresh_is_seen_by_an_older_cookie(store: Arc<dyn Store>) {
     let ledger = ledger_over(store);
     let Ok(Claimed::Won { fence, .. }) = ledger.apply(session(), &claim(1)).await else { panic!("not won") };
-    let commit = Commit { fence, from: 1, body: b"two".to_vec(), resident: false, keep_until: LIMIT };
+    let commit = Commit { fence, from: 1, unspent: false, body: b"two".to_vec(), resident: false, keep_until: LIMIT };
     assert_eq!(ledger.apply(session(), &commit).await, Ok(Committed::Done));
     let newest = ledger.meet(session(), &Latest { generation: 1 }, |_| None, LIMIT, LIMIT).await;
     assert_eq!(newest, Ok(Newest::Superseded(Some(b"two".to_vec()))));

@@ -7,6 +7,7 @@ use super::document::Document;
 use super::endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 use super::error::{Misbehaviour, presentable};
 use super::provider::{Provider, ProviderChoice};
+use super::security_profile::SecurityProfile;
 use super::tenants::Tenants;
 use super::values::Issuer;
 
@@ -19,6 +20,8 @@ pub struct Authority {
     pub protocol: Protocol,
     /// Whether it is to bind tokens to keys of ours (RFC 9449).
     pub dpop: bool,
+    /// What it is held to besides.
+    pub profile: SecurityProfile,
     /// Whether it may be spoken to in clear text.
     pub plain_http: PlainHttp,
     /// Which product it is.
@@ -37,6 +40,7 @@ impl Authority {
             issuer,
             protocol: Protocol::OpenIdConnect,
             dpop: false,
+            profile: SecurityProfile::None,
             plain_http: PlainHttp::LoopbackOnly,
             provider: ProviderChoice::Auto,
             tenants: Vec::new(),

@@ -11,6 +11,7 @@ use super::dpop::ProofAlgorithm;
 use super::endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 use super::error::{Error, Misbehaviour, presentable};
 use super::provider::Provider;
+use super::security_profile::SecurityProfile;
 use super::tenants::Tenants;
 use super::values::Issuer;
 
@@ -167,11 +168,11 @@ impl AuthorizationServerMetadata {
     }
 
     /// That it names what a login needs that speaks `protocol` (OpenID Connect Discovery 1.0 section 3), and where tokens are
-    /// to be bound (`dpop`), an algorithm for that.
+    /// to be bound (`dpop`), an algorithm for that; and what the profile demands besides.
     ///
     /// # Errors
     /// [`Error::IssuerMisbehaved`] with the member that is absent or does not fit.
-    pub fn suits(&self, protocol: Protocol, dpop: bool) -> Result<(), Error> {
+    pub fn suits(&self, protocol: Protocol, dpop: bool, profile: SecurityProfile) -> Result<(), Error> {
         match protocol {
             Protocol::OpenIdConnect if self.jwks_uri.is_none() => {
                 return Err(Misbehaviour::from("metadata: jwks_uri is absent").into());
@@ -187,7 +188,7 @@ impl AuthorizationServerMetadata {
             );
             return Err(Misbehaviour::from(what).into());
         }
-        Ok(())
+        Ok(profile.examine(self, dpop)?)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Security profiles: what a client and its server have agreed to be held to beyond the protocol itself.
 
+use super::error::Misbehaviour;
 use super::jws::Algorithm;
+use super::metadata::AuthorizationServerMetadata;
 
 /// What logins are held to beyond the protocol itself.
 ///
@@ -22,6 +24,33 @@ impl SecurityProfile {
         match self {
             Self::None => false,
             Self::Fapi2 => true,
+        }
+    }
+
+    /// That a server can be held to it.
+    ///
+    /// # Errors
+    /// With what its metadata lacks. `dpop`: tokens are bound to keys of ours in any case.
+    pub(super) fn examine(self, metadata: &AuthorizationServerMetadata, dpop: bool) -> Result<(), Misbehaviour> {
+        if self == Self::None {
+            return Ok(());
+        }
+        let lacks =
+            |what: &str| Err(format!("metadata: {what}, or do without issuer.security_profile = \"fapi2\"").into());
+        let signs = metadata.id_token_signing_alg_values_supported.iter().filter_map(|it| Algorithm::named(it));
+        if metadata.pushed_authorization_request_endpoint.is_none() {
+            lacks("pushed_authorization_request_endpoint is absent; let the issuer offer pushed requests")
+        } else if !dpop && !metadata.tls_client_certificate_bound_access_tokens {
+            lacks(
+                "tls_client_certificate_bound_access_tokens is not true, so that nothing binds access tokens; let the issuer \
+                 bind them, write issuer.dpop = true",
+            )
+        } else if !signs.into_iter().any(|algorithm| self.accepts(algorithm)) {
+            lacks(
+                "id_token_signing_alg_values_supported has none of PS256, ES256 and EdDSA; let the issuer sign by one",
+            )
+        } else {
+            Ok(())
         }
     }
 

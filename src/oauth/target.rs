@@ -122,7 +122,8 @@ impl TokenTarget {
         let Error::IssuerRefused { error: code, .. } = error else { return false };
         match error.verdict() {
             Verdict::InvalidGrant => self.means == Means::Exchange,
-            Verdict::ClientRejected => code != "invalid_client",
+            // Keycloak says so of an audience that it does not know.
+            Verdict::ClientRejected => code != "invalid_client" || self.means == Means::Exchange,
             Verdict::Transient { .. } => code == "invalid_target" || code == "access_denied" || code == "invalid_scope",
             Verdict::Undetermined => code != Error::UNSPECIFIED,
         }
@@ -233,9 +234,9 @@ mod tests {
                 assert!(refresh.is_denied_by(&error) && exchange.is_denied_by(&error), "{code} {status}");
             }
         }
-        for (code, status) in
-            [("invalid_client", 401), ("temporarily_unavailable", 503), ("server_error", 500), ("unspecified", 400)]
-        {
+        let client = refused("invalid_client", Some(400));
+        assert!(!refresh.is_denied_by(&client) && exchange.is_denied_by(&client));
+        for (code, status) in [("temporarily_unavailable", 503), ("server_error", 500), ("unspecified", 400)] {
             let error = refused(code, Some(status));
             assert!(!refresh.is_denied_by(&error) && !exchange.is_denied_by(&error), "{code}");
         }

@@ -137,6 +137,8 @@ impl ProxyHttp for Shell {
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        // The engine shows us the body again with each attempt.
+        ctx.body_bytes = 0;
         let edits = ctx.forwarding.as_mut().ok_or_else(undecided)?.attempt();
         for name in edits.remove {
             request.remove_header(name);

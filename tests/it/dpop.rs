@@ -151,6 +151,16 @@ async fn a_server_that_wants_another_nonce_for_ever_is_asked_twice_and_ends_no_s
 }
 
 #[tokio::test]
+async fn a_body_that_is_sent_twice_is_counted_once() {
+    // DPOP-9-03
+    let site =
+        Site::planned(Plan { server: "max_body_bytes = 40000".to_owned(), ..plan(Nonces::Fixed, Nonces::Fixed) }).await;
+    let browser = site.signed_in().await;
+    let post = browser.fetch(Method::POST, &site.at("/api/orders")).body("text/plain", vec![b'a'; 30_000]).await;
+    assert_eq!((post.status, site.api.calls()), (200, 2), "{}", post.text());
+}
+
+#[tokio::test]
 async fn a_large_body_is_never_sent_twice_and_its_sender_is_told_to_send_it_again() {
     // DPOP-9-03
     let site = Site::planned(plan(Nonces::Fixed, Nonces::Fixed)).await;

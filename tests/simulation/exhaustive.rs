@@ -219,7 +219,8 @@ impl State {
                 found.push(next);
             }
             Flight::Received { from, fence, written } => {
-                let commit = Commit { fence, from, body: body(from + 1), resident: false, keep_until: LIMIT };
+                let commit =
+                    Commit { fence, from, unspent: false, body: body(from + 1), resident: false, keep_until: LIMIT };
                 let before = facts(&self.record);
                 let committed = next.apply(&commit);
                 assert!(

@@ -125,6 +125,9 @@ pub struct Commit {
     pub fence: u64,
     /// The generation that was refreshed; the body has the next one.
     pub from: u64,
+    /// The refresh token was not spent for it: the body has that of `from`, and is worth nothing if somebody else has had the
+    /// right to spend it meanwhile.
+    pub unspent: bool,
     /// The new body, sealed.
     pub body: Vec<u8>,
     /// The body lies in the ledger from now on, until the session ends.
@@ -150,6 +153,9 @@ impl Operation for Commit {
         record.keep_until = record.keep_until.max(self.keep_until);
         if record.ending.is_none() && record.newest == self.from + 1 && record.committed_by == self.fence {
             return Committed::Done;
+        }
+        if self.unspent && record.ending.is_none() && record.fence != self.fence {
+            return Committed::Moved(record.standing_of(self.from));
         }
         // A cookie that was handed out while the store failed was quicker, and has raised the record to the generation of
         // this body. Without the body, older cookies would be left with nothing.
@@ -187,6 +193,8 @@ pub struct Release {
 pub enum Outcome {
     /// The token was not sent, or the server has said that it did nothing: it may be tried again freely.
     NotSpent,
+    /// The server gives no token for one API, and did nothing. Nothing is said about any other attempt.
+    Denied,
     /// The token was sent and nobody knows what became of it; an answer may come for this much longer.
     Unknown(Duration),
     /// The server answered with something that is neither success nor verdict. Counted if the last one lies at least
@@ -212,10 +220,12 @@ impl Operation for Release {
     fn apply(&self, record: &mut Record, now: Timestamp) -> Released {
         if record.lease.is_some_and(|lease| lease.fence == self.fence) {
             record.lease = None;
-            record.failures = record.failures.saturating_add(1);
+            if self.outcome != Outcome::Denied {
+                record.failures = record.failures.saturating_add(1);
+            }
             record.not_before = now + self.rest;
             match self.outcome {
-                Outcome::NotSpent => {}
+                Outcome::NotSpent | Outcome::Denied => {}
                 Outcome::Unknown(pending) => record.sent = record.sent.max(Some(now + pending)),
                 Outcome::Undetermined(apart) => {
                     if record.undetermined == 0 || now.since(record.undetermined_at) >= apart {

@@ -24,7 +24,7 @@ fn claim(record: &mut Record, generation: u64, now: Timestamp) -> Claimed {
 }
 
 fn commit(record: &mut Record, fence: u64, from: u64, body: &str) -> Committed {
-    apply(record, &Commit { fence, from, body: body.into(), resident: false, keep_until: LIMIT }, at(0))
+    apply(record, &Commit { fence, from, unspent: false, body: body.into(), resident: false, keep_until: LIMIT }, at(0))
 }
 
 fn present(record: &mut Record, generation: u64, now: Timestamp) {
@@ -185,6 +185,38 @@ fn a_late_successor_is_accepted_while_the_generation_has_not_moved() {
     assert!(matches!(claim(&mut record, 1, at(30)), Claimed::Won { fence: 2, .. }));
     assert_eq!(commit(&mut record, 1, 1, "late"), Committed::Done);
     assert_eq!(commit(&mut record, 2, 1, "other"), Committed::Moved(Newest::Superseded(Some("late".into()))));
+}
+
+#[test]
+fn what_was_got_without_spending_is_worth_nothing_once_somebody_else_could_spend() {
+    let mut record = Record::default();
+    let exchanged = |fence| Commit {
+        fence,
+        from: 1,
+        unspent: true,
+        body: b"exchanged".to_vec(),
+        resident: false,
+        keep_until: LIMIT,
+    };
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    assert_eq!(claim(&mut record, 1, at(20)), Claimed::Busy(Duration::ZERO));
+    assert!(matches!(claim(&mut record, 1, at(30)), Claimed::Won { fence: 2, .. }));
+    assert_eq!(apply(&mut record, &exchanged(1), at(31)), Committed::Moved(Newest::Current));
+    assert_eq!(commit(&mut record, 2, 1, "rotated"), Committed::Done);
+
+    let mut record = Record::default();
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    assert_eq!(apply(&mut record, &exchanged(1), at(1)), Committed::Done);
+    assert_eq!(apply(&mut record, &exchanged(1), at(1)), Committed::Done, "it may be told twice");
+}
+
+#[test]
+fn a_denial_is_no_failure_and_rests_nobody() {
+    let mut record = Record::default();
+    assert_eq!(claim(&mut record, 1, at(0)), won(1));
+    let release = Release { fence: 1, outcome: Outcome::Denied, rest: Duration::ZERO };
+    assert_eq!(apply(&mut record, &release, at(2)), Released { failures: 0, undetermined: 0, ended: false });
+    assert_eq!(claim(&mut record, 1, at(2)), won(2));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::oauth::SecurityProfile;
 use crate::oauth::client_key::tests::opened;
 use crate::oauth::testing::{Dice, NOW, answer, client, metadata};
 use crate::secret::Random;
@@ -195,8 +196,8 @@ fn the_algorithm_is_one_that_the_server_takes() {
     let mut metadata = metadata();
     metadata.dpop_signing_alg_values_supported = Some(vec!["PS256".into(), "RS256".into()]);
     let protocol = crate::oauth::Protocol::OpenIdConnect;
-    assert_eq!(metadata.suits(protocol, false), Ok(()));
-    let fault = metadata.suits(protocol, true).expect_err("does not suit").to_string();
+    assert_eq!(metadata.suits(protocol, false, SecurityProfile::None), Ok(()));
+    let fault = metadata.suits(protocol, true, SecurityProfile::None).expect_err("does not suit").to_string();
     assert!(fault.contains(r#"is "PS256 RS256""#) && fault.contains("issuer.dpop = false"), "{fault}");
     metadata.dpop_signing_alg_values_supported = Some(vec!["EdDSA".into()]);
     let key = crate::oauth::Client { dpop: true, ..client() }.new_proof_key(&metadata, &Dice::default());

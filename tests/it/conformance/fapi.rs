@@ -8,7 +8,7 @@
 mod plain;
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{accepted, refused, replace, sign_with_rsa, stopped};
 use crate::issuer::options::Announce;
@@ -29,7 +29,7 @@ async fn site() -> Site {
 
 async fn site_of(client: &str, before: impl FnOnce(&Issuer) + Send + 'static) -> Site {
     let Issued { certificate, key: certificate_key } = Issued::by_itself("spa-bff");
-    let announce = Announce { pushed: Pushed::Required, ..Announce::default() };
+    let announce = Announce { pushed: Pushed::Required, bound_tokens: true, ..Announce::default() };
     let site = Site::planned(Plan {
         issuer: Options { proof: Proof::Assertion, announce, ..Options::default() },
         credentials: "security_profile = \"fapi2\"\n\
@@ -42,6 +42,8 @@ async fn site_of(client: &str, before: impl FnOnce(&Issuer) + Send + 'static) ->
             ("client.key".to_owned(), certificate_key),
         ],
         client: client.to_owned(),
+        session: "same_site = \"strict\"".to_owned(),
+        more: "[[route]]\npath = \"/page/\"\nupstream = \"{api}\"\nauth = \"page\"".to_owned(),
         before: Some(Box::new(before)),
         ..Plan::default()
     })
@@ -183,6 +185,40 @@ async fn a_login_that_another_site_leads_to_starts_by_the_persons_click() {
 }
 
 #[tokio::test]
+async fn no_way_around_by_our_own_pages_starts_a_login_without_a_click() {
+    // FAPI-5.3.3.1-12
+    let site = site().await;
+    let browser = Browser::new();
+    let callback = site.at("/bff/callback?state=a0&code=x");
+    let bounce = browser.navigate(&callback).started_by(Initiator::CrossSite).await;
+    let resumed = browser.navigate(&site.at("/bff/callback?resume=0")).started_by(Initiator::SameOrigin).await;
+    let page = browser.navigate(&site.at("/page/1")).started_by(Initiator::CrossSite).await;
+    assert!(bounce.text().contains("resume=0"), "{}", bounce.text());
+    for asking in [resumed, page] {
+        assert_eq!((asking.status, asking.location(), asking.set_cookies().len()), (200, None, 0), "{}", asking.text());
+        assert!(asking.text().contains(">Sign in</a>"), "{}", asking.text());
+        assert!(!asking.text().contains("http-equiv"), "{}", asking.text());
+    }
+    assert_eq!(site.issuer.script().calls(Endpoint::Push), 0);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_cannot_be_held_to_fapi_is_named_with_what_it_lacks() {
+    // FAPI-5.3.3.1-01, FAPI-5.3.3.2-02, FAPI-5.4.1-01
+    let lacking: [fn(&mut Map<String, Value>); 3] = [
+        |metadata| drop(metadata.remove("pushed_authorization_request_endpoint")),
+        |metadata| drop(metadata.remove("tls_client_certificate_bound_access_tokens")),
+        |metadata| drop(metadata.insert("id_token_signing_alg_values_supported".to_owned(), json!(["RS256"]))),
+    ];
+    for lack in lacking {
+        let site = site_with(move |issuer| issuer.script().edit(Document::Metadata, lack)).await;
+        assert_eq!(Browser::new().navigate(&site.at("/bff/login")).await.status, 503);
+        site.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn without_the_profile_a_link_of_another_site_starts_a_login() {
     // TPI-4-04
     let site = Site::start().await;
@@ -194,7 +230,12 @@ async fn without_the_profile_a_link_of_another_site_starts_a_login() {
 #[tokio::test]
 async fn a_client_held_to_fapi_refuses_rs256_from_a_server_that_announces_it() {
     // FAPI-5.4.1-01
-    let site = site_with(|issuer| sign_with_rsa(issuer, "RS256")).await;
+    let site = site_with(|issuer| {
+        sign_with_rsa(issuer, "RS256");
+        let announced = ("id_token_signing_alg_values_supported", json!(["RS256", "ES256"]));
+        replace(issuer, Document::Metadata, &[announced]);
+    });
+    let site = site.await;
     refused(&site).await;
     site.stop().await;
 }
@@ -220,7 +261,7 @@ async fn a_server_without_a_place_to_lodge_logins_gets_none() {
         replace(issuer, Document::Metadata, &members.map(|name| (name, Value::Null)));
     })
     .await;
-    stopped(&site, 502).await;
+    stopped(&site, 503).await;
     assert_eq!(site.issuer.script().calls(Endpoint::Authorize), 0);
     site.stop().await;
 }
