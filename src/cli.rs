@@ -184,12 +184,11 @@ fn provider(
     metadata: Option<&AuthorizationServerMetadata>,
 ) -> fmt::Result {
     let authority = &config.authority;
-    let known = metadata.map_or_else(|| authority.known_provider(), |metadata| metadata.provider);
+    let known = metadata.map_or_else(|| authority.certain_provider(), |metadata| metadata.provider);
     let how = match (authority.provider, known, metadata) {
         (ProviderChoice::Named(_) | ProviderChoice::None, ..) => "as issuer.provider says",
         (ProviderChoice::Auto, _, Some(_)) => "by its metadata",
-        (ProviderChoice::Auto, Some(provider), None) if provider.is_told_by(&authority.issuer) => "by issuer.url",
-        (ProviderChoice::Auto, Some(_), None) => "by issuer.url; its metadata has the last word",
+        (ProviderChoice::Auto, Some(_), None) => "by issuer.url",
         (ProviderChoice::Auto, None, None) => "by issuer.url; its metadata may tell",
     };
     let Some(provider) = known else { return writeln!(f, "provider   none that is known, {how}") };

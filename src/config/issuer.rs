@@ -120,7 +120,7 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
         tenants,
         backchannel,
     };
-    let word = authority.known_provider().and_then(|provider| provider.tenant_word(&authority.issuer));
+    let word = authority.certain_provider().and_then(|provider| provider.tenant_word(&authority.issuer));
     if word.is_none() && !authority.tenants.is_empty() {
         let found = "issuer.url leaves no tenant open, so this list holds nobody off";
         let remedy = "take it out, or write for example \"https://login.microsoftonline.com/organizations/v2.0\" there";

@@ -72,7 +72,7 @@ pub(super) fn apply(
     let cross_origin = checker.cross_origin(raw.csrf, raw.cors, public_url);
     let log = checker.log(&raw.log);
     if let Some(issuer) = &issuer
-        && let Some(provider) = issuer.authority.known_provider()
+        && let Some(provider) = issuer.authority.certain_provider()
     {
         let advice = provider.advice(&profile::practice(&issuer.authority, &issuer.client, &logout));
         checker.warnings.extend(advice.iter().map(ToString::to_string));

@@ -48,8 +48,8 @@ impl Authority {
         }
     }
 
-    /// The product, as far as the address tells.
-    pub fn known_provider(&self) -> Option<&'static Provider> {
+    /// The product, where that is certain before there is metadata: it is named, or the address can belong to no other.
+    pub fn certain_provider(&self) -> Option<&'static Provider> {
         self.provider.by_address(&self.issuer)
     }
 
@@ -60,7 +60,7 @@ impl Authority {
         if named == asked {
             return Ok(None);
         }
-        let word = self.known_provider().and_then(|provider| provider.tenant_word(&self.issuer));
+        let word = self.certain_provider().and_then(|provider| provider.tenant_word(&self.issuer));
         let tenants = word.and_then(|word| Tenants::read(&self.issuer, word, named, &self.tenants));
         tenants.map(Some).ok_or_else(|| {
             let what = format!(

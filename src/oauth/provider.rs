@@ -118,9 +118,11 @@ pub enum ProviderChoice {
 }
 
 impl ProviderChoice {
-    /// The product, as far as the server's address tells. Where a sign is in the metadata too, that has the last word.
+    /// The product, where it is named or the server's address can belong to no other. A sign that is in the metadata too
+    /// tells nothing without it: anybody's address may look like that.
     pub fn by_address(self, issuer: &Issuer) -> Option<&'static Provider> {
-        self.or_recognised(|sign| sign.issuer.is_some_and(|pattern| fits(pattern, issuer.as_str())))
+        let fits = |pattern| fits(pattern, issuer.as_str());
+        self.or_recognised(|sign| sign.endpoints.is_empty() && sign.issuer.is_some_and(fits))
     }
 
     /// The product.
@@ -146,12 +148,6 @@ impl Provider {
     /// The one with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::all().iter().find(|provider| provider.name == name)
-    }
-
-    /// Whether the address of `issuer` is enough to recognise this.
-    pub fn is_told_by(&self, issuer: &Issuer) -> bool {
-        let fits = |sign: &&Sign| sign.issuer.is_some_and(|pattern| fits(pattern, issuer.as_str()));
-        self.signs.iter().filter(fits).any(|sign| sign.endpoints.is_empty())
     }
 }
 

@@ -36,7 +36,7 @@ fn news(
     logout: &LogoutSettings,
 ) -> Vec<Advice> {
     let practice = config::practice(authority, client, logout);
-    let found = metadata.provider.filter(|_| metadata.provider != authority.known_provider());
+    let found = metadata.provider.filter(|_| metadata.provider != authority.certain_provider());
     let mut advice = found.map(|provider| provider.advice(&practice)).unwrap_or_default();
     advice.extend(metadata.advice(&practice));
     advice

@@ -720,9 +720,7 @@ fn the_check_command_says_what_was_understood_or_what_is_wrong() {
     assert_eq!((code, &*problems), (Some(0), ""));
     insta::assert_snapshot!(output, @r#"
     issuer     https://login.example.com/realms/acme
-    provider   Keycloak (keycloak), by issuer.url; its metadata has the last word
-               issuer.offline_access = "never", from its profile
-               of its refresh tokens a used one stays good, as the product comes
+    provider   none that is known, by issuer.url; its metadata may tell
     client     spa-bff, client_secret_basic
     redirect   https://app.example.com/bff/callback  (register this at the issuer)
     site       https://app.example.com, listening on 0.0.0.0:8080

@@ -434,6 +434,11 @@ fn check_says_what_a_profile_sets_and_what_does_not_go_well_with_the_product() {
     issuer     https://login.example.com
     provider   none that is known, by issuer.url; its metadata may tell
     "#);
+    // Only the metadata can tell of these: the addresses may be anybody's.
+    for url in ["https://id.example.com/oidc", "https://id.example.com/am/oauth2/realms/root/realms/alpha"] {
+        let expected = format!("issuer     {url}\nprovider   none that is known, by issuer.url; its metadata may tell");
+        assert_eq!(said(url, "", "[logout]\norder = \"before\""), expected);
+    }
     insta::assert_snapshot!(said("https://login.example.com", "provider = \"zitadel\"", ""), @r#"
     issuer     https://login.example.com
     provider   Zitadel (zitadel), as issuer.provider says

@@ -216,17 +216,8 @@ pub(super) const PROVIDERS: &[Provider] = &[
     Provider {
         name: "logto",
         title: "Logto",
-        signs: &[
-            at("https://*.logto.app/oidc"),
-            Sign {
-                issuer: Some("http**/oidc"),
-                endpoints: &[
-                    (Member::Authorization, "{issuer}/auth"),
-                    (Member::Token, "{issuer}/token"),
-                    (Member::EndSession, "{issuer}/session/end"),
-                ],
-            },
-        ],
+        // Elsewhere it has to be named: its endpoints are those of any oidc-provider, from which it is made.
+        signs: &[at("https://*.logto.app/oidc")],
         offline: Offline::Needed(None),
         consent: Some(Consent::Offline),
         grace: Grace::Seconds(0, 0),
