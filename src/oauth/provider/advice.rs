@@ -58,11 +58,11 @@ pub(super) struct Caution {
 /// When something does not go well. Patterns are those of [`Sign`](super::Sign).
 #[derive(PartialEq, Eq)]
 pub(super) enum When {
-    /// No audience is asked for.
+    /// No audience is asked for, at the login or later.
     NoAudience,
-    /// No resource is asked for.
+    /// No resource is asked for, at the login or later.
     NoResource,
-    /// No scopes but these are asked for.
+    /// No scopes but these are asked for, at the login or later.
     OnlyScopesOf(&'static [&'static str]),
     /// A scope like these is asked for.
     ScopeLike(&'static [&'static str]),
@@ -81,9 +81,20 @@ impl When {
         let scopes = scopes.as_deref().unwrap_or_default();
         let like = |patterns: &[&str], text: &str| patterns.iter().any(|pattern| fits(pattern, text));
         match self {
-            Self::NoAudience => requests.audience.is_none() && !asks("audience"),
-            Self::NoResource => requests.resources.is_empty() && !asks("resource"),
-            Self::OnlyScopesOf(names) => scopes.iter().all(|scope| names.contains(&scope.as_str())),
+            Self::NoAudience => {
+                requests.audience.is_none()
+                    && !asks("audience")
+                    && requests.later.iter().all(|it| it.audience.is_none())
+            }
+            Self::NoResource => {
+                requests.resources.is_empty()
+                    && !asks("resource")
+                    && requests.later.iter().all(|it| it.resource.is_none())
+            }
+            Self::OnlyScopesOf(names) => {
+                let later = requests.later.iter().flat_map(|it| &it.scopes);
+                scopes.iter().chain(later).all(|scope| names.contains(&scope.as_str()))
+            }
             Self::ScopeLike(patterns) => scopes.iter().any(|scope| like(patterns, scope)),
             Self::IssuerLike(patterns) => like(patterns, practice.issuer.as_str()),
             Self::FrontChannelWithIss => practice.front_channel_with_iss,

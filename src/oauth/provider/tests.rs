@@ -4,6 +4,7 @@ use super::*;
 use crate::oauth::authority::Authority;
 use crate::oauth::client::{Client, Protocol};
 use crate::oauth::requests::{OfflineAccess, RequestOptions};
+use crate::oauth::target::Wanted;
 use crate::oauth::testing::{Dice, NOW, answer, client};
 use crate::oauth::{EndSession, LoginTransaction, LoginWishes, LogoutWishes, Proofs, State};
 
@@ -325,6 +326,28 @@ fn each_caution_comes_when_its_condition_is_met_and_goes_when_its_remedy_is_take
     assert_eq!(keys(told("logto", "https://acme.logto.app/oidc", &client(), |_| {})), ["issuer.resource"]);
     let requests = RequestOptions { resources: vec!["https://api.test".into()], ..RequestOptions::default() };
     assert_eq!(keys(told("logto", "https://acme.logto.app/oidc", &Client { requests, ..client() }, |_| {})), none);
+}
+
+#[test]
+fn what_routes_ask_for_is_asked_for_too() {
+    let asking_later = |wanted: Wanted| {
+        let requests = RequestOptions { later: vec![Wanted::default(), wanted], ..RequestOptions::default() };
+        Client { requests, ..client() }
+    };
+    let (audience, resource) = (Some("api".to_owned()), Some("https://api.test".to_owned()));
+    let scopes = |scope: &str| Wanted { scopes: vec![scope.to_owned()], ..Wanted::default() };
+    let entra = format!("https://login.microsoftonline.com/{GUID}/v2.0");
+    for (name, issuer, wanted, is_told) in [
+        ("auth0", "https://acme.auth0.com/", Wanted { audience, ..Wanted::default() }, false),
+        ("auth0", "https://acme.auth0.com/", Wanted { resource: resource.clone(), ..Wanted::default() }, true),
+        ("logto", "https://acme.logto.app/oidc", Wanted { resource, ..Wanted::default() }, false),
+        ("logto", "https://acme.logto.app/oidc", Wanted::default(), true),
+        ("entra", &entra, scopes("api://1234/read"), false),
+        ("entra", &entra, scopes("openid"), true),
+    ] {
+        let found = told(name, issuer, &asking_later(wanted.clone()), |_| {});
+        assert_eq!(found.len(), usize::from(is_told), "{name} {wanted:?}: {found:?}");
+    }
 }
 
 #[test]
