@@ -196,7 +196,14 @@ fn provider(
     for (key, value) in config::values(provider, &config.client, &config.logout) {
         writeln!(f, "           {key} = {value}, from its profile")?;
     }
-    writeln!(f, "           of its refresh tokens {}", provider.grace)
+    writeln!(f, "           of its refresh tokens {}", provider.grace)?;
+    if !provider.has_logout {
+        writeln!(
+            f,
+            "           it has no logout: after a sign-out its own session goes on, and the next login may ask nobody"
+        )?;
+    }
+    Ok(())
 }
 
 fn ledger(settings: &LedgerSettings) -> String {

@@ -32,6 +32,8 @@ pub struct Provider {
     pub params: &'static [(&'static str, &'static str)],
     /// In which words it is told that its session shall end.
     pub logout: LogoutStyle,
+    /// Whether it can be told at all that its session shall end.
+    pub has_logout: bool,
     /// The claim whose value it wants as `logout_hint`.
     pub logout_hint: Option<&'static str>,
     /// Words that its address may have in the place of a tenant. Its metadata then names `{tenantid}` as the issuer, and

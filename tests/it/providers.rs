@@ -415,6 +415,7 @@ fn check_says_what_a_profile_sets_and_what_does_not_go_well_with_the_product() {
     provider   Google (google), by issuer.url
                issuer.consent = "always", from its profile
                of its refresh tokens a used one stays good, as the product comes
+               it has no logout: after a sign-out its own session goes on, and the next login may ask nobody
     warning: issuer.scopes: "offline_access" is asked for: Google refuses it as a scope; access_type = "offline" is its word for it; take it out of the list
     "#);
     insta::assert_snapshot!(said("https://acme.auth0.com", "", "[logout]\nstyle = \"standard\""), @r#"

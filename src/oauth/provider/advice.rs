@@ -172,7 +172,7 @@ impl Provider {
 }
 
 impl AuthorizationServerMetadata {
-    /// What a sign-out cannot do at this server.
+    /// What a sign-out cannot do at this server, but for what is known of its product and cannot be changed.
     pub fn advice(&self, practice: &Practice<'_>) -> Vec<Advice> {
         let mut advice = Vec::new();
         if practice.revokes && self.revocation_endpoint.is_none() {
@@ -185,7 +185,8 @@ impl AuthorizationServerMetadata {
                 remedy: "let them be short-lived there, or write false to say that this is known".to_owned(),
             });
         }
-        if !EndSession::exists(self, practice.logout) {
+        let has_logout = self.provider.is_none_or(|provider| provider.has_logout);
+        if has_logout && !EndSession::exists(self, practice.logout) {
             advice.push(Advice {
                 key: "logout.style",
                 found: "the issuer's metadata lists no end_session_endpoint: after a sign-out its own session goes on, and \

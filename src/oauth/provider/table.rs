@@ -14,6 +14,7 @@ const PLAIN: Provider = Provider {
     consent: None,
     params: &[],
     logout: LogoutStyle::Standard,
+    has_logout: true,
     logout_hint: None,
     tenant_words: &[],
     final_slash: false,
@@ -155,6 +156,7 @@ pub(super) const PROVIDERS: &[Provider] = &[
         offline: Offline::Unwanted("Google refuses it as a scope; access_type = \"offline\" is its word for it"),
         consent: Some(Consent::Always),
         params: &[("access_type", "offline")],
+        has_logout: false,
         grace: Grace::Unlimited,
         ..PLAIN
     },

@@ -369,7 +369,8 @@ fn a_server_without_revocation_or_logout_is_told_of() {
     assert_eq!(keys(published("keycloak"), LogoutStyle::Auto, true), none);
     assert_eq!(keys(published("entra"), LogoutStyle::Auto, true), ["logout.revoke"]);
     assert_eq!(keys(published("entra"), LogoutStyle::Auto, false), none);
-    assert_eq!(keys(published("google"), LogoutStyle::Auto, true), ["logout.style"]);
+    // That it has none is known, and nobody can change it.
+    assert_eq!(keys(published("google"), LogoutStyle::Auto, true), none);
     let older = PUBLISHED.iter().find(|it| it.name == "auth0" && it.end_session.is_empty()).expect("is there");
     assert_eq!(keys(older, LogoutStyle::Auto, true), none);
     assert_eq!(keys(older, LogoutStyle::Standard, true), ["logout.style"]);
