@@ -62,14 +62,23 @@ impl Authority {
         }
         let word = self.certain_provider().and_then(|provider| provider.tenant_word(&self.issuer));
         let tenants = word.and_then(|word| Tenants::read(&self.issuer, word, named, &self.tenants));
-        tenants.map(Some).ok_or_else(|| {
+        let Some(tenants) = tenants else {
             let what = format!(
                 "is not, letter by letter, the issuer that was asked: it is {:?} and issuer.url is {asked:?}, {}",
                 presentable(named),
                 difference(asked, named)
             );
-            document.fault("issuer", &what)
-        })
+            return Err(document.fault("issuer", &what));
+        };
+        if tenants.admit_nobody() {
+            let what = format!(
+                "is {:?}, one tenant, and issuer.tenants does not list it, so nobody could sign in: list its id, or take \
+                 the list out",
+                presentable(named)
+            );
+            return Err(document.fault("issuer", &what));
+        }
+        Ok(Some(tenants))
     }
 
     /// An endpoint that we ask ourselves.
@@ -170,6 +179,30 @@ mod tests {
         other["issuer"] = json!("http://keycloak:8080/realms/a");
         let refusal = AuthorizationServerMetadata::read(&authority, &answer(200, &other.to_string()));
         assert!(refusal.is_err());
+    }
+
+    /// What is found of the metadata that names this issuer, where a list of tenants says who may sign in.
+    fn examined(asked: &str, tenants: &[&str], named: &str) -> Result<bool, String> {
+        let tenants = tenants.iter().map(|&it| it.to_owned()).collect();
+        let provider = Provider::named("entra").map_or_else(ProviderChoice::default, ProviderChoice::Named);
+        let authority = Authority { tenants, provider, ..Authority::new(Issuer::new(asked.to_owned())) };
+        let document = json!({ "issuer": named }).to_string();
+        let document = Document::read("metadata", document.as_bytes()).expect("reads");
+        authority.examine(&document).map(|tenants| tenants.is_some()).map_err(|fault| fault.to_string())
+    }
+
+    const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+    const OTHER: &str = "22222222-2222-4222-8222-222222222222";
+
+    #[test]
+    fn a_list_without_the_one_tenant_that_the_metadata_names_is_refused_at_once() {
+        let asked = "https://as.test/consumers/v2.0";
+        let named = format!("https://as.test/{CONSUMERS}/v2.0");
+        assert_eq!(examined(asked, &[], &named), Ok(true));
+        assert_eq!(examined(asked, &[OTHER, CONSUMERS], &named), Ok(true));
+        let refusal = examined(asked, &[OTHER], &named).expect_err("is refused");
+        assert!(refusal.contains(&named) && refusal.contains("issuer.tenants does not list it"), "{refusal}");
+        assert_eq!(examined(asked, &[OTHER], "https://as.test/{tenantid}/v2.0"), Ok(true));
     }
 
     #[test]

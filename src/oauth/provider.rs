@@ -39,6 +39,8 @@ pub struct Provider {
     /// Words that its address may have in the place of a tenant. Its metadata then names `{tenantid}` as the issuer, and
     /// each token names its own.
     pub tenant_words: &'static [&'static str],
+    /// Those of them by which people of more than one tenant may sign in.
+    open_words: &'static [&'static str],
     /// Whether its issuers end with a slash, where that is always so.
     final_slash: bool,
     /// How long a refresh token that was used is still good. For people: nothing here relies on it.

@@ -46,6 +46,11 @@ impl Tenants {
         Some(Self { before, after, admitted })
     }
 
+    /// Whether nobody can sign in: the metadata names one tenant, and others are listed.
+    pub(super) fn admit_nobody(&self) -> bool {
+        self.admitted.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// The issuer with this text, if it is that of a tenant, whether or not its people may sign in.
     pub fn issuer_named(&self, text: &str) -> Option<Issuer> {
         self.tenant_in(text).filter(|tenant| is_uuid(tenant)).map(|tenant| self.fill(tenant))
@@ -209,6 +214,7 @@ mod tests {
         }
         let nobody = read(&format!("https://as.test/{OTHER}/v2.0"), &[ADMITTED]).expect("has tenants");
         assert!(examine(&nobody, Tid::Required, &claims(OTHER)).is_err());
+        assert!(nobody.admit_nobody() && !one.admit_nobody());
     }
 
     #[test]

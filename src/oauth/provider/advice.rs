@@ -115,7 +115,8 @@ impl Provider {
                 remedy: format!("write \"{issuer}/\""),
             });
         }
-        if let Some(word) = self.tenant_word(practice.issuer).filter(|_| !practice.tenants_listed) {
+        let open = self.tenant_word(practice.issuer).filter(|word| self.open_words.contains(word));
+        if let Some(word) = open.filter(|_| !practice.tenants_listed) {
             advice.push(Advice {
                 key: "issuer.tenants",
                 found: format!("with {word:?} in issuer.url people of any tenant of {} may sign in", self.title),

@@ -17,6 +17,7 @@ const PLAIN: Provider = Provider {
     has_logout: true,
     logout_hint: None,
     tenant_words: &[],
+    open_words: &[],
     final_slash: false,
     grace: Grace::Unknown,
     cautions: &[],
@@ -88,6 +89,8 @@ pub(super) const PROVIDERS: &[Provider] = &[
         consent: Some(Consent::Never),
         logout_hint: Some("login_hint"),
         tenant_words: &["common", "organizations", "consumers"],
+        // The metadata of "consumers" names one tenant.
+        open_words: &["common", "organizations"],
         grace: Grace::Unlimited,
         cautions: &[
             Caution {

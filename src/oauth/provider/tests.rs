@@ -314,6 +314,9 @@ fn each_caution_comes_when_its_condition_is_met_and_goes_when_its_remedy_is_take
     }
     assert_eq!(keys(told("entra", &entra, &own, |it| it.front_channel_with_iss = true)), ["logout.front_channel"]);
     let any = "https://login.microsoftonline.com/organizations/v2.0";
+    let consumers = "https://login.microsoftonline.com/consumers/v2.0";
+    assert_eq!(keys(told("entra", consumers, &own, |_| {})), none);
+    assert_eq!(keys(told("entra", &any.replace("organizations", "common"), &own, |_| {})), ["issuer.tenants"]);
     assert_eq!(keys(told("entra", any, &own, |_| {})), ["issuer.tenants"]);
     assert_eq!(keys(told("entra", any, &own, |it| it.tenants_listed = true)), none);
 
