@@ -57,8 +57,13 @@ impl Authority {
     pub(super) fn examine(&self, document: &Document) -> Result<Option<Tenants>, Misbehaviour> {
         let named = document.required_text("issuer")?;
         let asked = self.issuer.as_str();
-        if named == asked {
+        if named == asked && self.tenants.is_empty() {
             return Ok(None);
+        }
+        if named == asked {
+            let what = "is issuer.url itself, which leaves no tenant open, so issuer.tenants would hold nobody off: take the \
+                        list out";
+            return Err(document.fault("issuer", what));
         }
         let word = self.certain_provider().and_then(|provider| provider.tenant_word(&self.issuer));
         let tenants = word.and_then(|word| Tenants::read(&self.issuer, word, named, &self.tenants));
@@ -203,6 +208,14 @@ mod tests {
         let refusal = examined(asked, &[OTHER], &named).expect_err("is refused");
         assert!(refusal.contains(&named) && refusal.contains("issuer.tenants does not list it"), "{refusal}");
         assert_eq!(examined(asked, &[OTHER], "https://as.test/{tenantid}/v2.0"), Ok(true));
+    }
+
+    #[test]
+    fn a_list_of_tenants_that_would_hold_nobody_off_is_refused() {
+        let asked = "https://as.test/organizations/v2.0";
+        assert_eq!(examined(asked, &[], asked), Ok(false));
+        let refusal = examined(asked, &[OTHER], asked).expect_err("is refused");
+        assert!(refusal.contains("issuer.tenants would hold nobody off: take the list out"), "{refusal}");
     }
 
     #[test]
