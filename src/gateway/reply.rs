@@ -312,6 +312,10 @@ impl Refusal {
             Self::LoginFailed(LoginFailure::NotKept { .. }) => {
                 vec![(format!("{}&attempt=1", login.0), "Try again".to_owned()), home]
             }
+            // Without it the issuer takes the same account again.
+            Self::LoginFailed(LoginFailure::NotAdmitted) => {
+                vec![(format!("{}&prompt=select_account", login.0), "Sign in with another account".to_owned()), home]
+            }
             Self::NoSession(_) | Self::LoginFailed(_) => vec![login, home],
             Self::IssuerUnavailable(_)
             | Self::LedgerUnavailable

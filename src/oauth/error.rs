@@ -23,8 +23,9 @@ pub enum Error {
         /// The HTTP status it came with; none if it came by way of the browser.
         status: Option<u16>,
     },
-    /// The authorization server has said something that no correct one says, or is in trouble.
-    #[error("the authorization server misbehaves: {0}")]
+    /// The authorization server has said something that no correct one says, or is in trouble; or it speaks of somebody
+    /// who is not admitted.
+    #[error("{kind}: {0}", kind = .0.kind())]
     IssuerMisbehaved(Misbehaviour),
     /// No known key verifies the signature; fetch the keys anew, once (OpenID Connect Core section 10.1.1).
     #[error("no known key of the authorization server verifies the signature")]
@@ -144,6 +145,14 @@ impl Misbehaviour {
         matches!(self.about, About::Admission)
     }
 
+    /// What it is, in front of what was found.
+    const fn kind(&self) -> &'static str {
+        match self.about {
+            About::Itself | About::Clocks => "the authorization server misbehaves",
+            About::Admission => "the account is not admitted",
+        }
+    }
+
     /// The same, with a hint that clocks may differ.
     pub(super) fn about_clocks(self) -> Self {
         Self { what: format!("{}; compare this machine's clock", self.what).into(), about: About::Clocks, ..self }
@@ -207,6 +216,13 @@ mod tests {
         assert_eq!(error.to_string(), "the authorization server refuses with \"invalid_grant\" (status 400)");
         let error = Error::IssuerRefused { error: "access_denied".into(), description: None, status: None };
         assert_eq!(error.to_string(), "the authorization server refuses with \"access_denied\"");
+    }
+
+    #[test]
+    fn somebody_who_is_not_admitted_is_no_fault_of_the_server() {
+        let about = |fault: Misbehaviour| Error::from(fault).to_string();
+        assert_eq!(about("it".into()), "the authorization server misbehaves: it");
+        assert_eq!(about(Misbehaviour::from("it").about_admission()), "the account is not admitted: it");
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Tenants {
             return Err(claims.fault("iss", "is not the issuer of the tenant that tid names"));
         }
         if !self.admits(tenant) {
-            return Err(claims.fault("tid", "is a tenant that issuer.tenants does not list").about_admission());
+            let what = format!("{tenant} is not among issuer.tenants");
+            return Err(claims.fault("tid", &what).about_admission());
         }
         Ok(issuer)
     }
@@ -204,7 +205,7 @@ mod tests {
         let one = read("https://as.test/{tenantid}/v2.0", &[ADMITTED]).expect("has tenants");
         assert!(examine(&one, Tid::Required, &claims(ADMITTED)).is_ok());
         let refusal = examine(&one, Tid::Required, &claims(OTHER)).expect_err("is refused");
-        assert!(refusal.contains("issuer.tenants does not list"), "{refusal}");
+        assert_eq!(refusal, format!("ID token: tid {OTHER} is not among issuer.tenants"));
         assert!(examine(&one, Tid::IfThere, &json!({ "iss": format!("https://as.test/{OTHER}/v2.0") })).is_err());
         // Metadata that names one tenant means that one, whatever else is listed.
         for listed in [&[][..], &[ADMITTED, OTHER]] {

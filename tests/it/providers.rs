@@ -117,6 +117,8 @@ async fn somebody_of_a_tenant_that_is_not_listed_is_told_that_the_account_may_no
     let page = login(&site).await;
     assert_eq!(page.status, 403, "{}", page.text());
     assert!(page.text().contains("This account may not sign in here"), "{}", page.text());
+    // Otherwise the issuer takes the same account again.
+    assert!(page.text().contains("&amp;prompt=select_account\">Sign in with another account</a>"), "{}", page.text());
     belong_to(&site.issuer, OURS);
     site.signed_in().await;
     site.stop().await;
