@@ -56,6 +56,10 @@ pub(super) fn apply(checker: &mut Checker<'_>, raw: RawIssuer, redirect_uri: Opt
     let plain = checker.insecure.plain_http_issuer;
     let remedy = "write the issuer's identifier, exactly as its metadata has it";
     let identifier = checker.required("issuer.url", raw.url, remedy, |text| {
+        if text.contains(['{', '}']) {
+            let remedy = "write what belongs in its place, such as the tenant's id";
+            return Err(Flaw::new(format!("{} holds a place that is to be filled in", quoted(&text)), remedy));
+        }
         let url = web_url(&text).and_then(|url| over_tls(url, plain, "plain_http_issuer"));
         url.map(|_| Issuer::new(text))
     });

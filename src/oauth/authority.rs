@@ -8,7 +8,7 @@ use super::endpoint::{Endpoint, InvalidEndpoint, PlainHttp};
 use super::error::{Misbehaviour, presentable};
 use super::provider::{Provider, ProviderChoice};
 use super::security_profile::SecurityProfile;
-use super::tenants::Tenants;
+use super::tenants::{PLACE, Tenants};
 use super::values::Issuer;
 
 /// Which authorization server is meant, and how it is reached.
@@ -112,6 +112,11 @@ impl Authority {
 /// In what two issuers differ, and what to do about it.
 fn difference(asked: &str, named: &str) -> &'static str {
     const OTHER: &str = "which is another server, or another address of it: write issuer.url as the metadata has it";
+    if named.contains(PLACE) {
+        return "which stands for one issuer for each tenant: write the tenant's id in issuer.url; or, for people of several, \
+                the address without a slash at its end, such as https://login.microsoftonline.com/organizations/v2.0, and \
+                provider = \"entra\"";
+    }
     if asked.trim_end_matches('/') == named.trim_end_matches('/') {
         return "which differ by the slash at the end: write issuer.url as the metadata has it";
     }
@@ -225,6 +230,7 @@ mod tests {
             ("https://as.test", "https://as.test/", "by the slash at the end"),
             ("http://keycloak:8080/realms/a", "https://sso.test/realms/a", "issuer.backchannel_url"),
             ("https://as.test/a", "https://as.test/b", "another server, or another address"),
+            ("https://as.test/common/v2.0/", "https://as.test/{tenantid}/v2.0", "write the tenant's id in issuer.url"),
         ] {
             let refusal = difference(asked, named);
             assert!(refusal.contains(hint), "{asked} {named}: {refusal}");

@@ -6,7 +6,7 @@ use super::metadata::AuthorizationServerMetadata;
 use super::values::Issuer;
 
 /// What stands for the tenant in the issuer of such a server's metadata.
-const PLACE: &str = "{tenantid}";
+pub(super) const PLACE: &str = "{tenantid}";
 
 /// The issuers of a server that is one per tenant.
 ///

@@ -469,6 +469,10 @@ fn a_provider_or_a_tenant_that_cannot_be_meant_is_refused() {
     vestibule: vestibule.toml cannot be used:
     issuer.tenants: "acme.example" is not a UUID; write the tenant's id, such as "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
     "#);
+    insta::assert_snapshot!(said("https://login.microsoftonline.com/{tenantid}/v2.0", ""), @r#"
+    vestibule: vestibule.toml cannot be used:
+    issuer.url: "https://login.microsoftonline.com/{tenantid}/v2.0" holds a place that is to be filled in; write what belongs in its place, such as the tenant's id
+    "#);
     insta::assert_snapshot!(said("https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111/v2.0", "tenants = [\"11111111-1111-4111-8111-111111111111\"]"), @r#"
     vestibule: vestibule.toml cannot be used:
     issuer.tenants: issuer.url leaves no tenant open, so this list holds nobody off; take it out, or write for example "https://login.microsoftonline.com/organizations/v2.0" there
