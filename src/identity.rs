@@ -169,13 +169,9 @@ impl Identity {
                 *broken = Broken::default();
                 return;
             }
-            Ok((certificates, key)) => Shown::from_pem(&certificates, key.as_bytes()).map_err(|error| {
-                let path = match (error, &origin.key) {
-                    (IdentityError::Certificate, _) | (_, KeyOrigin::Text(_)) => &origin.certificate,
-                    (IdentityError::Key | IdentityError::Mismatch, KeyOrigin::File(path)) => path,
-                };
-                format!("{} {error}; {}", path.display(), error.remedy())
-            }),
+            Ok((certificates, key)) => {
+                Shown::from_pem(&certificates, key.as_bytes()).map_err(|error| origin.complain(error))
+            }
             Err(problem) => Err(problem),
         };
         match read {
@@ -223,6 +219,22 @@ impl Broken {
 }
 
 impl Origin {
+    /// What is wrong with what was read, and what to do about it.
+    fn complain(&self, error: IdentityError) -> String {
+        let path = match (error, &self.key) {
+            (IdentityError::Certificate, KeyOrigin::File(_) | KeyOrigin::Text(_)) => &self.certificate,
+            (IdentityError::Key | IdentityError::Mismatch, KeyOrigin::File(path)) => path,
+            (IdentityError::Key | IdentityError::Mismatch, KeyOrigin::Text(_)) => {
+                return format!(
+                    "{} is for another key than this process was started with, which is in no file; restart it with the \
+                     new key in its environment, or write key = {{ file = \"…\" }}",
+                    self.certificate.display()
+                );
+            }
+        };
+        format!("{} {error}; {}", path.display(), error.remedy())
+    }
+
     async fn read(&self) -> Result<(Vec<u8>, Zeroizing<String>), String> {
         let unreadable = |path: &Path, error: std::io::Error| {
             format!("{} cannot be read ({error}); put it back, and let this process read it", path.display())
@@ -271,4 +283,27 @@ pub(crate) fn chain(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     // The proxy engine reads them with the same parser, and panics over those it cannot read.
     let readable = |certificate: &CertificateDer<'_>| X509Certificate::from_der(certificate).is_ok();
     (!chain.is_empty() && chain.iter().all(readable)).then_some(chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_in_no_file_is_not_looked_for_in_the_certificates_file() {
+        let origin = |key| Origin { name: "issuer.mtls".into(), certificate: "client.pem".into(), key };
+        let kept = origin(KeyOrigin::Text(Zeroizing::new("PEM".to_owned())));
+        let said = kept.complain(IdentityError::Mismatch);
+        assert!(said.starts_with("client.pem is for another key than this process was started with"), "{said}");
+        assert!(said.contains("restart it with the new key"), "{said}");
+        let read = origin(KeyOrigin::File("client.key".into()));
+        assert_eq!(
+            read.complain(IdentityError::Mismatch),
+            "client.key is not the key of the certificate; name the key that the certificate is for"
+        );
+        for origin in [kept, read] {
+            let said = origin.complain(IdentityError::Certificate);
+            assert_eq!(said, "client.pem holds no certificate that can be read; name a file in PEM form");
+        }
+    }
 }
