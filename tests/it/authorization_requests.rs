@@ -8,6 +8,7 @@ use crate::issuer::options::Announce;
 use crate::issuer::{Document, Endpoint, Options, Pushed, Received};
 use crate::support::browser::{Browser, Page};
 use crate::support::plain_client;
+use crate::support::posted::{FORM, Posted};
 use crate::support::site::{Plan, Site, TOKEN_SECONDS};
 
 async fn site(pushed: Pushed, client: &str) -> Site {
@@ -219,49 +220,11 @@ async fn a_server_that_demands_signatures_is_not_asked_without_one() {
     assert_eq!((page.status, page.location()), (502, None), "{}", page.text());
 }
 
-/// A login whose answer comes in a form: what the browser got on its way, and where the form is to go.
-struct Posted {
-    site: Site,
-    cookie: String,
-    fields: Vec<(String, String)>,
-}
-
-/// TLS ends before Vestibule here, so the browser's part is made by hand: it would send Secure cookies by https alone.
+/// A login whose answer comes in a form.
 async fn posted() -> Posted {
     let plan = Plan { client: "response_mode = \"form_post\"".to_owned(), behind_tls: true, ..Plan::default() };
-    let site = Site::planned(plan).await;
-    let away = plain_client().get(site.at("/bff/login?return_to=/orders")).send().await.unwrap();
-    let line = away.headers()["set-cookie"].to_str().unwrap().to_owned();
-    assert!(line.contains("; SameSite=None; Secure; ") && line.contains("; HttpOnly"), "{line}");
-    let page = plain_client().get(away.headers()["location"].to_str().unwrap()).send().await.unwrap();
-    let page = page.text().await.unwrap();
-    let fields = page.split("<input type=\"hidden\" name=\"").skip(1).map(|field| {
-        let (name, rest) = field.split_once("\" value=\"").unwrap();
-        (name.to_owned(), rest.split_once('"').unwrap().0.replace("&amp;", "&"))
-    });
-    let fields = fields.collect();
-    Posted { cookie: line.split(';').next().unwrap().to_owned(), site, fields }
+    Posted::begin(Site::planned(plan).await, "?return_to=/orders").await
 }
-
-impl Posted {
-    fn form(&self) -> String {
-        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish()
-    }
-
-    /// What a browser sends when the issuer's page posts its form.
-    fn request(&self, path: &str) -> reqwest::RequestBuilder {
-        plain_client()
-            .post(self.site.at(path))
-            .header("cookie", &self.cookie)
-            .header("origin", self.site.issuer.url())
-            .header("sec-fetch-site", "cross-site")
-            .header("sec-fetch-mode", "navigate")
-            .header("sec-fetch-dest", "document")
-            .header("accept", "text/html")
-    }
-}
-
-const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
 async fn an_answer_in_a_form_finishes_the_login() {

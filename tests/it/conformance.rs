@@ -10,6 +10,7 @@ mod beyond;
 mod comprehensive;
 mod configuration;
 mod fapi;
+mod form_post;
 mod logout;
 mod refresh;
 mod table;

@@ -68,6 +68,32 @@ async fn the_session_that_is_named_ends_in_every_copy_and_no_other_does() {
 }
 
 #[tokio::test]
+async fn oidcc_client_test_rp_frontchannel_rpinitlogout() {
+    // CS-L-12: the frame comes while the browser is at the issuer, after the session has ended here.
+    let site = site("on").await;
+    let browser = site.signed_in().await;
+    let sid = site.issuer.newest_sid().unwrap();
+    let away = browser.submit(&site.at("/bff/logout"), &[]).await.location().unwrap();
+    assert!(away.as_str().starts_with(site.issuer.url()), "{away}");
+    is_done(&frame(&browser, &site, &[("iss", site.issuer.url()), ("sid", &sid)]).await, &site.issuer);
+    let end = browser.follow(away.as_str()).await;
+    assert_eq!((end.status, end.url.path()), (200, "/"), "{}", end.text());
+    assert_eq!(site.call(&browser).await.status, 401);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn oidcc_client_test_rp_frontchannel_opinitlogout() {
+    // CS-L-14: nobody has signed out here.
+    let site = site("on").await;
+    let browser = site.signed_in().await;
+    let sid = site.issuer.newest_sid().unwrap();
+    is_done(&frame(&browser, &site, &[("iss", site.issuer.url()), ("sid", &sid)]).await, &site.issuer);
+    assert_eq!(outcome(&site.call(&browser).await), (401, Some("issuer_logout".to_owned())));
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_name_one_session_of_the_issuer_ends_nothing() {
     // FCL-2-04, FCL-2-05
     let site = site("on").await;

@@ -11,6 +11,7 @@ pub(crate) mod jar;
 pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod op;
+pub(crate) mod posted;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod recorder;
