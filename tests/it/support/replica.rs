@@ -186,6 +186,19 @@ impl Replica {
         }
     }
 
+    /// Waits until it has written what is `wanted`: a line may come later than the answer that it is about. Returns all of it.
+    pub(crate) async fn until_said(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.output();
+            if wanted(&said) {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "{} does not say it:\n{said}", self.address);
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// What its admin listener answers; none if there is no answer.
     pub(crate) async fn readiness(&self) -> Option<Readiness> {
         let (status, body) = self.health("ready").await?;

@@ -85,6 +85,8 @@ async fn each_kind_of_ending_holds_at_the_other_replica_for_a_copied_cookie() {
             sleep(Duration::from_millis(1_100)).await;
         }
         for index in [0, 1] {
+            let last = ["admin.all_ended", "admin.listed"][index];
+            fleet.replicas.get(index).until_said(|said| said.contains(last)).await;
             let log = assert_discreet(&fleet, index);
             for event in ["admin.session_ended", "admin.subject_ended", "admin.all_ended"] {
                 assert_eq!(log.contains(event), index == 0, "{event}: {log}");

@@ -251,9 +251,9 @@ async fn streams_at_the_other_replica_are_cut_soon_after_a_logout() {
         assert_eq!(socket.end().await, End::Closed(4401, "logout".to_owned()));
         assert!(!events.rest().await.1);
         assert!(since.elapsed() < BOUND, "{:?}", since.elapsed());
-        let said = fleet.replicas.get(1).output();
         for path in ["/live/echo", "/live/events"] {
             let told = |line: &&str| line.contains(path) && line.contains("cut") && line.contains("logout");
+            let said = fleet.replicas.get(1).until_said(|said| said.lines().any(|line| told(&line))).await;
             assert_eq!(said.lines().filter(told).count(), 1, "{said}");
         }
         println!("streams cut by a logout elsewhere, {session}: after {} ms", since.elapsed().as_millis());

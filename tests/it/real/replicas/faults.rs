@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::issuer::Endpoint;
 use crate::issuer::act::{Act, Hold};
@@ -103,11 +103,7 @@ async fn without_redis_it_starts_says_so_and_becomes_ready_when_redis_comes() {
     assert_eq!(unready.status, 503);
     assert!(unready.ledger.contains(&format!("127.0.0.1:{}: connection refused", redis.port())), "{unready:?}");
     assert!(replica.is_live().await);
-    let deadline = Instant::now() + PATIENCE;
-    while !replica.output().contains("the ledger cannot be used") {
-        assert!(Instant::now() < deadline, "{}", replica.output());
-        sleep(Duration::from_millis(10)).await;
-    }
+    replica.until_said(|said| said.contains("the ledger cannot be used")).await;
     assert_eq!(Browser::new().navigate(&fleet.replicas.at("/")).await.status, 200, "what is public is served");
     redis.start_again();
     replica.until_ready().await;
@@ -126,11 +122,7 @@ async fn a_wrong_password_is_told_with_the_key_to_check_and_printed_nowhere() {
     let unready =
         fleet.replicas.get(0).until("refused", |readiness| readiness.ledger.contains("ledger.password")).await;
     assert_eq!(unready.status, 503);
-    let deadline = Instant::now() + PATIENCE;
-    while !fleet.replicas.get(0).output().contains("check ledger.password and ledger.username") {
-        assert!(Instant::now() < deadline, "{}", fleet.replicas.get(0).output());
-        sleep(Duration::from_millis(10)).await;
-    }
+    fleet.replicas.get(0).until_said(|said| said.contains("check ledger.password and ledger.username")).await;
     fleet.replicas.get(0).signal("TERM");
     let (_, said) = fleet.replicas.get_mut(0).exit().await;
     for password in ["battery-staple", "correct-horse"] {
@@ -161,7 +153,6 @@ async fn a_replica_with_other_keys_refuses_a_session_and_leaves_it_alone() {
         assert_eq!((user.status, user.set_cookies().len()), (401, 0), "{}", user.text());
         assert_eq!(browser.cookies().names("localhost").join(" "), before);
         assert_eq!(fleet.call(0, &browser).await.status, 200);
-        let said = fleet.replicas.get(1).output();
-        assert!(said.contains("give all replicas the same keys"), "{said}");
+        fleet.replicas.get(1).until_said(|said| said.contains("give all replicas the same keys")).await;
     }
 }

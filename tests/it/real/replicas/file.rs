@@ -130,8 +130,8 @@ async fn a_full_file_serves_good_tokens_refuses_refreshes_and_loses_nothing() {
         for _ in 0..3 {
             retry_after(&fleet.call(0, &browser).await);
         }
-        let said = fleet.replicas.get(0).output();
-        assert!(said.contains("max_bytes"), "it says what to raise: {said}");
+        // It says what to raise.
+        fleet.replicas.get(0).until_said(|said| said.contains("max_bytes")).await;
         // With room, everything goes on.
         fleet.replicas.get_mut(0).stop().await;
         fleet.replicas.get(0).edit("1MiB", "2MiB");
