@@ -182,11 +182,15 @@ impl Broker {
         let Some(request) = self.request(session, &Errand::Refresh, metadata) else {
             return self.rest(session, right, &Errand::Refresh, Outcome::NotSpent).await;
         };
-        self.denials.note(session.id, target.id(), self.seams.clock.now());
         let asked = self.seams.asked(metadata);
         let answer = self.seams.ask(session.proof_key.as_ref(), DEADLINE, request);
         let answer = self.holding(session, right, answer).await;
-        Box::pin(self.judge(session, right, &Errand::Refresh, metadata, answer, asked)).await
+        let flown = Box::pin(self.judge(session, right, &Errand::Refresh, metadata, answer, asked)).await;
+        if matches!(flown, Flown::Refreshed { .. }) {
+            // The refresh token is good, so that it was the API. Nothing else shows that.
+            self.denials.note(session.id, target.id(), self.seams.clock.now());
+        }
+        flown
     }
 
     /// There is no token for one API. Nothing is said about the session, and nothing keeps it from asking for others.
